@@ -1,0 +1,1 @@
+"""Declarative steps before and after the model."""

@@ -1,0 +1,38 @@
+"""Pool groups: what an operator promises to a kind of bots, and the bounds of one pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from botshard.sharding.ids import GroupName
+from botshard.sharding.units import MEBIBYTE
+
+__all__ = ["MAX_SHARD_REPLICAS", "PoolGroupSpec"]
+
+MAX_SHARD_REPLICAS = 4
+"""More pools a shard than this cost memory without making a group's blast radius smaller in practice."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolGroupSpec:
+    """One pool group, checked. Read from YAML by `botshard.pool_groups`."""
+
+    name: GroupName
+    realtime: bool
+    """Realtime pools never go below `min_replicas` ≥ 1 and are ready when their bots are; others sleep at zero."""
+    min_replicas: int = 0
+    max_replicas: int = 4
+    shard_replicas: int = 1
+    """k: in how many pools a shard lives, 1 … 4."""
+    pool_memory_bytes: int = 512 * MEBIBYTE
+    """Bound on the measured footprint of the bots of one pool; the libraries' own memory is not in it."""
+    bots_per_pool: int = 500
+    """Bound on bots in one pool: what bounds its start-up and the damage of its loss."""
+    request_timeout_s: float = 10.0
+    """Deadline of one request, from the router's first byte to its last."""
+    cold_start_timeout_s: float = 30.0
+    """How long a request may wait for a pool that starts from zero."""
+    idle_after_s: float = 60.0
+    """A non-realtime pool without requests for so long goes to zero."""
+    concurrency: int = 16
+    """Requests in flight that one replica is meant to carry; more of them add replicas."""
