@@ -39,6 +39,8 @@ TABLE_FORMAT = "botshard.table/v1"
 CATALOG_FORMAT = "botshard.catalog/v1"
 
 _DIGEST_DIGITS = frozenset("0123456789abcdef")
+_KEY_FIELDS = ("group", "framework", "backbone", "pin")
+_VERSION_FIELDS = ("number", "artifact", "bytes", *_KEY_FIELDS, "publishedAtS", "memoryBytes", "ratePerS")
 
 
 def _to_bytes(document: Mapping[str, object]) -> bytes:
@@ -113,9 +115,7 @@ def decode_table(data: bytes, /, name: str = "routing table") -> RoutingTable:
         if family.id in families:
             reader.note(Problem.of(family_reader.path, family.id, "a family that is not in the table already"))
         if family.key.group not in groups:
-            family_reader.refuse(
-                "group", family.key.group, f"one of the table's groups ({', '.join(groups) or 'none'})"
-            )
+            family_reader.refuse("group", family.key.group, f"a group of this table ({', '.join(groups) or 'none'})")
         for pool in family.urls:
             if pool in pool_owners:
                 family_reader.refuse("pools", pool, f"pools of this family only, not one of {pool_owners[pool]}")
@@ -127,7 +127,7 @@ def decode_table(data: bytes, /, name: str = "routing table") -> RoutingTable:
 
 def _read_family(reader: Reader, epoch: Epoch) -> FamilyRoutes | None:
     problems_before = len(reader.problems)
-    reader.only("group", "framework", "backbone", "pin", "bits", "pools", "shards", "targets", "lingering")
+    reader.only(*_KEY_FIELDS, "bits", "pools", "shards", "targets", "lingering")
     key = _read_key(reader)
     bits = reader.integer("bits", at_most=MAX_SHARD_BITS)
     urls: dict[PoolName, str] = {}
@@ -190,7 +190,7 @@ def _read_shard(reader: Reader, text: str, bits: int) -> ShardIndex:
 
 
 def encode_catalog(revision: int, bots: Iterable[Bot], /) -> bytes:
-    """The bytes of one catalog object. `revision` grows with every write, so that equal content never has an equal ETag."""
+    """The bytes of one catalog object. `revision` grows with every write: equal content never has an equal ETag."""
     return _to_bytes(
         {
             "format": CATALOG_FORMAT,
@@ -262,18 +262,7 @@ def _read_bot(bot_id: BotId, reader: Reader) -> Bot:
 
 
 def _read_version(reader: Reader) -> Version:
-    reader.only(
-        "number",
-        "artifact",
-        "bytes",
-        "group",
-        "framework",
-        "backbone",
-        "pin",
-        "publishedAtS",
-        "memoryBytes",
-        "ratePerS",
-    )
+    reader.only(*_VERSION_FIELDS)
     artifact = reader.text("artifact")
     if len(artifact) != 64 or not _DIGEST_DIGITS.issuperset(artifact):
         reader.refuse("artifact", artifact, "a sha256 in 64 hex digits")

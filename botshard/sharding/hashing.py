@@ -69,8 +69,8 @@ def shard_of(hash_of_bot: int, bits: int, /) -> ShardIndex:
 def rank_pools(shard: ShardIndex, bits: int, pools: Iterable[PoolName], /) -> tuple[PoolName, ...]:
     """`pools` in the rendezvous order of one shard, best first (highest random weight; Thaler and Ravishankar, 1998).
 
-    The weight of a pool is the hash over the shard's lowest possible bot hash (8 bytes, big endian) and the pool's name.
-    A shard that splits in two thus leaves its order to the lower half. Equal weights: the smaller name first.
+    The weight of a pool is the hash over the shard's lowest possible bot hash (8 bytes, big endian) and the pool's
+    name. A shard that splits in two thus leaves its order to the lower half. Equal weights: the smaller name first.
     """
     if not 0 <= shard < 1 << bits:
         raise CallerError(f"shard {shard} does not exist with {bits} bits")

@@ -78,7 +78,7 @@ def check_group_name(value: object, /, field: str = "poolGroup") -> Problem | No
 
 
 def check_framework(value: object, /, field: str = "framework") -> Problem | None:
-    """None if `value` is the name of a framework, else what is wrong with it. Says nothing about whether it is served."""
+    """None if `value` can name a framework (whether it is served is another question), else what is wrong with it."""
     if isinstance(value, str) and _FRAMEWORK.match(value):
         return None
     return Problem.of(field, value, "1 to 12 lower case letters or digits, a letter first")

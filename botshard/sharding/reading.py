@@ -126,20 +126,6 @@ class Reader:
         self.refuse(key, value, "true or false")
         return False
 
-    def object(self, key: str, /) -> Reader:
-        """An object below this one; an empty one after a problem."""
-        value = self.value.get(key)
-        if not isinstance(value, dict):
-            self.refuse(key, value, "an object")
-            value = {}
-        return Reader(value, self.at(key), self.problems)
-
-    def members(self, key: str, /) -> Iterator[tuple[str, Reader]]:
-        """Name and reader of each member of an object of objects."""
-        inner = self.object(key)
-        for name in inner.value:
-            yield name, inner.object(name)
-
     def items(self, key: str, /) -> list[object]:
         """A list; empty after a problem."""
         value = self.value.get(key)
@@ -156,6 +142,20 @@ class Reader:
                 yield Reader(item, path, self.problems)
             else:
                 self.note(Problem.of(path, item, "an object"))
+
+    def inner(self, key: str, /) -> Reader:
+        """An object below this one; an empty one after a problem."""
+        value = self.value.get(key)
+        if not isinstance(value, dict):
+            self.refuse(key, value, "an object")
+            value = {}
+        return Reader(value, self.at(key), self.problems)
+
+    def members(self, key: str, /) -> Iterator[tuple[str, Reader]]:
+        """Name and reader of each member of an object of objects."""
+        members = self.inner(key)
+        for name in members.value:
+            yield name, members.inner(name)
 
     def finish(self, document: str, /) -> None:
         """Raises: InvalidDocumentError with all problems, if there was any."""

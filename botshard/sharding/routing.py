@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TypeAlias
 
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.hashing import HASH_BITS, shard_of
@@ -63,7 +64,7 @@ class Linger:
 
 @dataclass(frozen=True, slots=True)
 class FamilyRoutes:
-    """One family's part of the table. Invariants: `codec` checks them on the way in, `invariants.check_table` in tests."""
+    """One family's part of the table."""
 
     id: FamilyId
     key: FamilyKey
@@ -88,6 +89,10 @@ class FamilyRoutes:
         return tuple(dict.fromkeys(names))
 
 
+_Lookup: TypeAlias = tuple[int, tuple[tuple[PoolRoute, ...], ...]]
+"""How far to shift a bot's hash, and the pools of each shard."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
     """A placement as published."""
@@ -96,9 +101,7 @@ class RoutingTable:
     groups: Mapping[GroupName, GroupRoute]
     families: Mapping[FamilyId, FamilyRoutes]
     pools: Mapping[PoolName, PoolRoute] = field(init=False, compare=False, repr=False)
-    _lookup: Mapping[FamilyId, tuple[int, tuple[tuple[PoolRoute, ...], ...]]] = field(
-        init=False, compare=False, repr=False
-    )
+    _lookup: Mapping[FamilyId, _Lookup] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         pools = {
