@@ -1,0 +1,77 @@
+"""What is: pools as told to a home and as seen there, bots with their measured load, in one frozen snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from botshard.sharding.catalog import FamilyKey
+from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
+from botshard.sharding.routing import RoutingTable
+
+__all__ = ["BotLoad", "PoolPhase", "PoolSpec", "PoolStatus", "Snapshot"]
+
+
+class PoolPhase(StrEnum):
+    """How a pool is, in one word."""
+
+    STARTING = "starting"
+    """Has no ready replica yet and is meant to have one."""
+    READY = "ready"
+    """Has as many ready replicas as it wants."""
+    ASLEEP = "asleep"
+    """At zero, and wakes at the first request."""
+    DEGRADED = "degraded"
+    """Has fewer ready replicas than it wants, or fails to start them; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """A pool as it is wanted: everything a home (this machine, a cluster) needs to make it."""
+
+    name: PoolName
+    family: FamilyId
+    key: FamilyKey
+    group: PoolGroupSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A pool as its home sees it."""
+
+    name: PoolName
+    url: str | None
+    """Where it answers; None until that is known. It may be asleep there."""
+    phase: PoolPhase
+    replicas: int = 0
+    ready_replicas: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BotLoad:
+    """One bot as placement weighs it."""
+
+    id: BotId
+    hash: int
+    """`hashing.bot_hash(id)`."""
+    key: FamilyKey
+    footprint_bytes: int
+    """Measured; where it was never resident, estimated from hints or the artifact's size."""
+    rate_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a plan is made from, as it was at one moment."""
+
+    groups: Mapping[GroupName, PoolGroupSpec]
+    bots: tuple[BotLoad, ...]
+    """Every bot that is to be served; retired ones are not in it."""
+    table: RoutingTable | None
+    """As published; None before the first time."""
+    pools: Mapping[PoolName, PoolStatus] = field(default_factory=dict)
+    warmed: Mapping[PoolName, Epoch] = field(default_factory=dict)
+    """Up to which epoch every live replica of a pool has its bots resident; absent where a pool has no live replica."""

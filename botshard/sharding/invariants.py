@@ -1,0 +1,66 @@
+"""What must hold of every table and placement. Tests call these after each step; nothing in production needs them."""
+
+from __future__ import annotations
+
+from botshard.sharding.fleet import BotLoad, Snapshot
+from botshard.sharding.ids import PoolName, ShardIndex
+from botshard.sharding.placement import Placement, Weight, shard_weights
+from botshard.sharding.routing import RoutingTable
+
+__all__ = ["check_placement", "check_step", "check_table"]
+
+
+def check_table(table: RoutingTable, /) -> list[str]:
+    """Broken invariants of a table, as sentences; empty when all hold."""
+    broken = []
+    for family in table.families.values():
+        where = f"epoch {table.epoch}, family {family.id}"
+        if len(family.shards) != 1 << family.bits:
+            broken.append(f"{where}: {len(family.shards)} shards with {family.bits} bits")
+        if family.key.group not in table.groups:
+            broken.append(f"{where}: its group {family.key.group} is not in the table")
+        for index, pools in enumerate(family.shards):
+            if not pools or len(set(pools)) != len(pools):
+                broken.append(f"{where}: shard {index} is routed to {pools}")
+            unknown = set(family.answering(ShardIndex(index))).difference(family.urls)
+            if unknown:
+                broken.append(f"{where}: shard {index} names pools without a URL: {sorted(unknown)}")
+    return broken
+
+
+def check_placement(placement: Placement, snapshot: Snapshot, /) -> list[str]:
+    """Broken promises of a placement: capacity kept, k pools a shard, every bot placed or refused."""
+    broken = []
+    refused = {refusal.bot for refusal in placement.refused}
+    for name, family in placement.families.items():
+        group = snapshot.groups[family.key.group]
+        bots: list[BotLoad] = [bot for bot in snapshot.bots if bot.key == family.key and bot.id not in refused]
+        carried: dict[PoolName, Weight] = dict.fromkeys(family.pools, Weight())
+        for shard, weight in enumerate(shard_weights(bots, family.bits)):
+            pools = family.shards[shard]
+            if len(set(pools)) != group.shard_replicas:
+                broken.append(f"{name}: shard {shard} has {len(pools)} pools, not {group.shard_replicas}")
+            for pool in pools:
+                carried[pool] += weight
+        capacity = Weight(group.pool_memory_bytes, group.bots_per_pool)
+        broken += [f"{name}: {pool} carries {load}" for pool, load in carried.items() if not load.fits(capacity)]
+    placed = {family.key for family in placement.families.values()}
+    broken += [f"{bot.id}: not placed" for bot in snapshot.bots if bot.id not in refused and bot.key not in placed]
+    return broken
+
+
+def check_step(before: RoutingTable, after: RoutingTable, /) -> list[str]:
+    """Broken promises of one published step: a pool that a router of the epoch before would ask must still answer."""
+    broken = []
+    if after.epoch != before.epoch + 1:
+        broken.append(f"epoch {before.epoch} is followed by {after.epoch}")
+    for name, family in before.families.items():
+        now = after.families.get(name)
+        if now is None:
+            continue  # its last bot was retired: nobody asks for it
+        repeat = 1 << (now.bits - family.bits)
+        for index in range(len(now.shards)):
+            gone = set(family.shards[index // repeat]).difference(now.answering(ShardIndex(index)))
+            if gone:
+                broken.append(f"epoch {after.epoch}, {name}, shard {index}: {sorted(gone)} stopped answering at once")
+    return broken
