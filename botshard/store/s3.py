@@ -86,8 +86,9 @@ class S3Store:
             credentials=credentials,
             http_client=self._pools,
         )
-        # Without credentials a "presigned" URL is the plain one: path style or bucket in the host name, as it should be.
-        anonymous = Minio(parts.netloc, secure=parts.scheme == "https", region=region, http_client=self._pools)
+        # Without credentials a "presigned" URL is the plain one: path style or bucket in the host name, as it must be.
+        # It gets a pool of its own, since the client closes its pools when it goes.
+        anonymous = Minio(parts.netloc, secure=parts.scheme == "https", region=region, http_client=PoolManager())
         plain: str = anonymous.get_presigned_url("GET", bucket, self._prefix + "x")
         base_url = urlsplit(plain)._replace(query="").geturl().removesuffix("x")
         self._requests = S3Requests(

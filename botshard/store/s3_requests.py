@@ -34,7 +34,6 @@ from botshard.store.base import (
 )
 
 __all__ = [
-    "ATTEMPTS",
     "CONNECT_TIMEOUT_S",
     "READ_TIMEOUT_S",
     "Answer",
@@ -160,7 +159,7 @@ class S3Requests:
                 into.write(chunk)
             return Answer(200, response.headers, b"")
         finally:
-            response.release_conn()
+            response.close()  # a connection whose body was read is back in the pool already; another is of no use
 
     def _signature(self, method: str, key: str, body: bytes | None, *, fresh: bool) -> dict[str, str]:
         """Headers that authorise a request; kept for a while for a GET."""
@@ -227,19 +226,22 @@ def _by_status(status: int, code: str, key: str, where: str) -> StoreError:
     about = f"{where}: {key!r}" if key else where
     if code in _FULL_CODES or status == 507:
         return StoreFullError(f"{about}: no space left on the server ({said})", retry_after_s=5.0)
-    if code == "NoSuchBucket":
-        return StoreDeniedError(f"{where}: the bucket does not exist and could not be made ({said})")
-    if status == 404:
+    if status == 404 and code != "NoSuchBucket":
         return ObjectNotFoundError(key, where=where)
     if status == 412 or code == "ConditionalRequestConflict":
         return PreconditionFailedError(f"{about} was changed by somebody else meanwhile; read it again")
-    if status in _RETRIED or status >= 500:
+    if status == 429 or status >= 500:
         return StoreUnavailableError(f"{about}: the server cannot answer now ({said})", retry_after_s=1.0)
+    return StoreDeniedError(f"{about}: {_refusal(status, code)} ({said})")
+
+
+def _refusal(status: int, code: str) -> str:
+    if code == "NoSuchBucket":
+        return "the bucket does not exist and could not be made"
     if code in _CREDENTIAL_CODES or status == 401:
-        fix = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        return StoreDeniedError(f"{where}: the credentials are not accepted ({said}); {fix}")
+        return "the credentials are not accepted; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if code == "RequestTimeTooSkewed":
-        return StoreDeniedError(f"{where}: this machine's clock is too far from the server's ({said}); set it right")
+        return "this machine's clock is too far from the server's; set it right"
     if status == 403:
-        return StoreDeniedError(f"{about}: these credentials may not do that ({said}); check the policy")
-    return StoreDeniedError(f"{about}: the server refuses the request ({said})")
+        return "these credentials may not do that; check the policy"
+    return "the server refuses the request"

@@ -1,0 +1,32 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import MINIO_HINT, MinioServer, minio_binary, servers_are_required
+
+
+@pytest.fixture(scope="session")
+def minio() -> Iterator[MinioServer]:
+    """One MinIO server for the whole run; use a bucket or prefix of your own. To kill one, take `own_minio`."""
+    with _minio_or_skip() as server:
+        yield server
+
+
+@pytest.fixture
+def own_minio() -> Iterator[MinioServer]:
+    """A MinIO server for one test, to be killed and restarted."""
+    with _minio_or_skip() as server:
+        yield server
+
+
+def _minio_or_skip() -> MinioServer:
+    binary = minio_binary()
+    if binary is None:
+        if servers_are_required():
+            pytest.fail(f"BOTSHARD_REQUIRE_SERVERS=1, but {MINIO_HINT}", pytrace=False)
+        pytest.skip(MINIO_HINT)
+    return MinioServer(binary)
