@@ -83,7 +83,7 @@ def receive(
 
     Raises: BlockingIOError on a non-blocking channel with nothing to read.
     """
-    data, fds, _, _ = socket.recv_fds(channel, _MAX_MESSAGE_BYTES, _MAX_FDS)
+    data, fds, _, _ = socket.recv_fds(channel, _MAX_MESSAGE_BYTES, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not data:
         return None
     document = json.loads(data)

@@ -48,6 +48,8 @@ class PoolStatus:
     replicas: int = 0
     ready_replicas: int = 0
     message: str = ""
+    members: tuple[str, ...] = ()
+    """Names of the live replicas, ready or not; reports of others are of the past."""
 
 
 @dataclass(frozen=True, slots=True)
