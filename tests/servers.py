@@ -106,7 +106,11 @@ class MinioServer:
         }
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-        eventually(self._is_ready, within_s=30.0)
+        eventually(self._is_settled, within_s=30.0)
+        if self._process.poll() is not None:
+            text = (self._folder / "log").read_text(errors="replace")
+            self.stop()
+            raise RuntimeError(f"MinIO ended at once: {text[-2000:]}")
 
     def kill(self) -> None:
         """End it at once, as a crash would; the data stays."""
@@ -132,11 +136,10 @@ class MinioServer:
             self._process = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _is_ready(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            text = (self._folder / "log").read_text(errors="replace")
-            raise RuntimeError(f"MinIO ended with {self._process.returncode}: {text[-2000:]}")
+    def _is_settled(self) -> bool:
+        """Serving, or ended."""
+        if self._process is None or self._process.poll() is not None:
+            return True
         with urllib3.PoolManager(retries=False, timeout=2.0) as pools:
             ready: bool = pools.request("GET", f"{self.endpoint}/minio/health/cluster").status == 200
         return ready

@@ -19,7 +19,16 @@ from typing import BinaryIO
 
 from botshard.store.base import StoreDeniedError, StoreFullError
 
-__all__ = ["NO_SPACE", "fsync_folder", "make_folders", "scratch_file", "scratch_folder", "sweep", "whole_file"]
+__all__ = [
+    "NO_SPACE",
+    "fsync_folder",
+    "local_errors",
+    "make_folders",
+    "scratch_file",
+    "scratch_folder",
+    "sweep",
+    "whole_file",
+]
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the operating system says where there is no room, by disk, quota or limit."""
@@ -71,22 +80,31 @@ def scratch_file(folder: Path, /) -> Iterator[tuple[int, Path]]:
 
 
 @contextmanager
-def whole_file(path: Path, /) -> Iterator[BinaryIO]:
-    """A file to write that takes its place at `path` only when the block ends well; synced.
+def local_errors(path: Path, /) -> Iterator[None]:
+    """Turn what the operating system says of a local file or folder, outside any store, into our errors.
 
-    Raises: StoreFullError, StoreDeniedError for what goes wrong with the file.
+    Raises: StoreFullError, StoreDeniedError.
     """
     try:
-        with scratch_file(path.parent) as (fd, scratch):
-            with open(fd, "r+b", closefd=False) as file:
-                yield file
-            os.fsync(fd)
-            scratch.replace(path)
+        yield
     except OSError as error:
         reason = f"cannot write {path}: {error.strerror or error}"
         if error.errno in NO_SPACE:
             raise StoreFullError(f"{reason}; free some space") from error
         raise StoreDeniedError(f"{reason}; check the folder") from error
+
+
+@contextmanager
+def whole_file(path: Path, /) -> Iterator[BinaryIO]:
+    """A file to write that takes its place at `path` only when the block ends well; synced.
+
+    Raises: StoreFullError, StoreDeniedError for what goes wrong with the file.
+    """
+    with local_errors(path), scratch_file(path.parent) as (fd, scratch):
+        with open(fd, "r+b", closefd=False) as file:
+            yield file
+        os.fsync(fd)
+        scratch.replace(path)
 
 
 @contextmanager

@@ -1,0 +1,191 @@
+"""Artifacts: the immutable files of one bot version, addressed by content, and a local cache of them.
+
+A manifest lists the files by name, digest and size and is itself named by its digest; contents are stored once
+however many bots share them. They are written first, the manifest second and the catalog entry last, so a publisher
+that dies leaves only objects that nobody refers to, and the next one uses them.
+
+The cache may be shared by any number of processes, each of which may be killed at any moment:
+
+```
+<cache>/blobs/<2 hex>/<sha256>     contents, verified before they get this name
+<cache>/artifacts/<digest>/        the files, hard links to the contents
+<cache>/artifacts/<digest>.json    the manifest
+<cache>/scratch/                   work under way; what killed processes leave is swept
+```
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from botshard.sharding.errors import InvalidDocumentError
+from botshard.store.atomic import local_errors, scratch_folder, sweep, whole_file
+from botshard.store.base import CorruptObjectError, ObjectNotFoundError, ObjectStore
+from botshard.store.layout import artifact_key, blob_key
+from botshard.store.manifests import ArtifactManifest, FileEntry, decode_manifest, describe_file, sha256_hex
+
+__all__ = ["cached_manifest", "fetch_artifact", "read_manifest", "store_artifact"]
+
+_SENT_AT_ONCE_BYTES = 16 << 20
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
+_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
+
+
+def store_artifact(store: ObjectStore, manifest: ArtifactManifest, /, files: Mapping[str, Path]) -> str:
+    """Store an artifact whose manifest names exactly `files`; returns its digest. What is there already is not sent.
+
+    Raises: CorruptObjectError where a file is not (or no longer) what the manifest says; StoreError.
+    """
+    for name, entry in sorted(manifest.files.items()):
+        key = blob_key(entry.sha256)
+        if _is_stored(store, key, entry.size_bytes):
+            continue
+        _store_blob(store, entry, files[name])
+    data = manifest.encode()
+    if not _is_stored(store, artifact_key(manifest.digest), len(data)):
+        store.put(artifact_key(manifest.digest), data)
+    return manifest.digest
+
+
+def read_manifest(store: ObjectStore, digest: str, /) -> ArtifactManifest:
+    """The manifest with this digest, from the store.
+
+    Raises: ObjectNotFoundError, CorruptObjectError, InvalidDocumentError, StoreError.
+    """
+    key = artifact_key(digest)
+    return _checked_manifest(store.get(key).data, digest, key)
+
+
+def cached_manifest(folder: Path, /) -> ArtifactManifest:
+    """The manifest of an artifact whose folder `fetch_artifact` returned.
+
+    Raises: CorruptObjectError, InvalidDocumentError, OSError where it was removed.
+    """
+    path = _manifest_path(folder)
+    return _checked_manifest(path.read_bytes(), folder.name, str(path))
+
+
+def fetch_artifact(store: ObjectStore, digest: str, /, cache_dir: Path) -> Path:
+    """Folder below `cache_dir` with the files of an artifact, every one verified; not to be written to.
+
+    The store is asked only for what the cache lacks or holds damaged.
+
+    Raises: ObjectNotFoundError, CorruptObjectError where the store's copy is damaged, InvalidDocumentError for a
+        manifest, StoreFullError and StoreDeniedError also for the cache, StoreError.
+    """
+    artifact_key(digest)  # a digest is checked before it becomes a path
+    folder = cache_dir / "artifacts" / digest
+    if _is_whole(folder):
+        return folder
+    scratch = cache_dir / "scratch"
+    with local_errors(cache_dir):
+        for path in (folder.parent, cache_dir / "blobs", scratch):
+            path.mkdir(parents=True, exist_ok=True)
+    sweep(scratch)
+    manifest = read_manifest(store, digest)
+    with local_errors(cache_dir), scratch_folder(scratch) as work:
+        files = work / "files"
+        files.mkdir()
+        for name, entry in manifest.files.items():
+            blob = _fetch_blob(store, entry, cache_dir, work)
+            target = files / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(blob, target)
+        with whole_file(_manifest_path(folder)) as file:
+            file.write(manifest.encode())
+        _replace_folder(files, folder, work)
+    return folder
+
+
+def _store_blob(store: ObjectStore, entry: FileEntry, path: Path) -> None:
+    """Send a file's contents; what changed since it was described never stays under the old digest."""
+    key = blob_key(entry.sha256)
+    found = describe_file(path)
+    if found == entry and entry.size_bytes <= _SENT_AT_ONCE_BYTES:
+        data = path.read_bytes()
+        found = FileEntry(sha256_hex(data), len(data))
+        if found == entry:
+            store.put(key, data)
+    elif found == entry:
+        store.upload(key, path)
+        found = describe_file(path)
+        if found != entry:
+            store.delete(key)
+    if found != entry:
+        raise CorruptObjectError(str(path), expected=str(entry), found=str(found))
+
+
+def _is_stored(store: ObjectStore, key: str, size_bytes: int) -> bool:
+    """Whether an object is there with the size that its digest implies; a truncated one is written again."""
+    try:
+        return store.stat(key).size_bytes == size_bytes
+    except ObjectNotFoundError:
+        return False
+
+
+def _checked_manifest(data: bytes, digest: str, where: str) -> ArtifactManifest:
+    found = sha256_hex(data)
+    if found != digest:
+        raise CorruptObjectError(where, expected=f"sha256 {digest}", found=f"{len(data)} bytes with sha256 {found}")
+    return decode_manifest(data, where)
+
+
+def _manifest_path(folder: Path) -> Path:
+    return folder.parent / f"{folder.name}.json"
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the cache has an artifact, every file as its manifest says."""
+    try:
+        manifest = cached_manifest(folder)
+        return all(describe_file(folder / name) == entry for name, entry in manifest.files.items())
+    except (OSError, CorruptObjectError, InvalidDocumentError):
+        return False
+
+
+def _fetch_blob(store: ObjectStore, entry: FileEntry, cache_dir: Path, work: Path) -> Path:
+    """Verified contents in the cache."""
+    path = cache_dir / "blobs" / entry.sha256[:2] / entry.sha256
+    with suppress(OSError, InvalidDocumentError):
+        if describe_file(path) == entry:
+            return path
+    fresh = work / "blob"
+    store.download(blob_key(entry.sha256), fresh)
+    found = describe_file(fresh)
+    if found != entry:
+        raise CorruptObjectError(blob_key(entry.sha256), expected=str(entry), found=str(found))
+    fresh.chmod(0o444)
+    path.parent.mkdir(exist_ok=True)
+    fresh.replace(path)
+    return path
+
+
+def _link(blob: Path, target: Path) -> None:
+    try:
+        os.link(blob, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        shutil.copyfile(blob, target)
+
+
+def _replace_folder(files: Path, folder: Path, work: Path) -> None:
+    """Give finished files their place. Another process may have been faster; damaged ones make room."""
+    try:
+        files.rename(folder)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        if _is_whole(folder):
+            return
+        with suppress(FileNotFoundError):
+            folder.rename(work / "damaged")
+        with suppress(OSError):
+            files.rename(folder)
+        if not _is_whole(folder):
+            raise

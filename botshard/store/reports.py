@@ -1,0 +1,246 @@
+"""What a replica says of itself, for the controller and for people: compact JSON, bounded, validated whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from botshard.sharding.errors import CallerError, InvalidDocumentError, Problem
+from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber, check_bot_id, check_pool_name
+from botshard.sharding.reading import Reader, parse_json
+from botshard.sharding.residency import Residency
+from botshard.store.base import ObjectNotFoundError, ObjectStore
+from botshard.store.layout import REPORTS_PREFIX, pool_reports_prefix, report_key
+
+__all__ = [
+    "MAX_ERROR_CHARS",
+    "REPORT_FORMAT",
+    "BotReport",
+    "ReplicaReport",
+    "ReportFollower",
+    "check_replica_name",
+    "decode_report",
+    "delete_report",
+    "encode_report",
+    "read_reports",
+    "write_report",
+]
+
+REPORT_FORMAT = "botshard.report/v1"
+MAX_ERROR_CHARS = 300
+"""A reason for people, not a traceback: a replica with a thousand broken bots still writes a small object."""
+
+_REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_STATES = {str(state): state for state in Residency}
+_FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots")
+
+
+@dataclass(frozen=True, slots=True)
+class BotReport:
+    """One bot on one replica."""
+
+    state: Residency
+    version: VersionNumber | None = None
+    """The version that is loaded, is being loaded or failed to load; None: none of these."""
+    footprint_bytes: int = 0
+    """Measured bytes of the resident bot."""
+    rate_per_s: float = 0.0
+    """Requests a second, lately."""
+    load_s: float = 0.0
+    """How long its last load took, in seconds."""
+    error: str | None = None
+    """Why its last load failed, cut to `MAX_ERROR_CHARS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """One replica at one moment."""
+
+    pool: PoolName
+    replica: str
+    """Name of the replica, unique in its pool."""
+    epoch: Epoch
+    """Of the routing table that it holds; 0: none yet."""
+    catalog_revision: int
+    """Of the catalog's head that it has followed; 0: unknown."""
+    ready: bool
+    warmed_epoch: Epoch
+    """Every bot that is the replica's under this epoch and must be resident is so; 0: under none yet."""
+    at_s: float
+    """Seconds since 1970 by the replica's clock."""
+    resident_bytes: int
+    """Sum of the footprints."""
+    base_rss_bytes: int
+    """Memory of the process before the first bot."""
+    in_flight: int
+    requests_total: int
+    bots: Mapping[BotId, BotReport]
+
+
+def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
+    """None if `value` can name a replica, else what is wrong with it."""
+    if isinstance(value, str) and _REPLICA.match(value):
+        return None
+    return Problem.of(field, value, "1 to 128 letters, digits, '.', '_' or '-', a letter or digit first")
+
+
+def encode_report(report: ReplicaReport, /) -> bytes:
+    """The bytes of a report; errors of bots are cut.
+
+    Raises: CallerError where a number is not finite.
+    """
+    document = {
+        "format": REPORT_FORMAT,
+        "pool": report.pool,
+        "replica": report.replica,
+        "epoch": report.epoch,
+        "catalogRevision": report.catalog_revision,
+        "ready": report.ready,
+        "warmedEpoch": report.warmed_epoch,
+        "atS": report.at_s,
+        "residentBytes": report.resident_bytes,
+        "baseRssBytes": report.base_rss_bytes,
+        "inFlight": report.in_flight,
+        "requestsTotal": report.requests_total,
+        "bots": {bot_id: _bot_document(bot) for bot_id, bot in sorted(report.bots.items())},
+    }
+    try:
+        return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise CallerError(f"report of {report.replica!r} in {report.pool!r}: {error}") from error
+
+
+def _bot_document(bot: BotReport) -> dict[str, object]:
+    document: dict[str, object] = {"state": str(bot.state)}
+    if bot.version is not None:
+        document["version"] = bot.version
+    if bot.footprint_bytes:
+        document["bytes"] = bot.footprint_bytes
+    if bot.rate_per_s:
+        document["ratePerS"] = bot.rate_per_s
+    if bot.load_s:
+        document["loadS"] = bot.load_s
+    if bot.error is not None:
+        text = bot.error.encode("utf-8", "replace").decode()  # half a surrogate pair has no UTF-8
+        document["error"] = text if len(text) <= MAX_ERROR_CHARS else text[: MAX_ERROR_CHARS - 1] + "…"
+    return document
+
+
+def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport:
+    """The report in `data`; `name` says which document it is in the error.
+
+    Raises: InvalidDocumentError with every problem and its field.
+    """
+    reader = Reader.of(parse_json(data, name), name)
+    if reader.value.get("format") != REPORT_FORMAT:
+        reader.refuse("format", reader.value.get("format"), repr(REPORT_FORMAT))
+        reader.finish(name)
+    reader.only(*_FIELDS, *_MORE_FIELDS)
+    bots = {}
+    for bot_id, bot in reader.members("bots"):
+        if reader.note(check_bot_id(bot_id, bot.path)):
+            bots[BotId(bot_id)] = _read_bot(bot)
+    report = ReplicaReport(
+        pool=PoolName(reader.text("pool", check_pool_name)),
+        replica=reader.text("replica", check_replica_name),
+        epoch=Epoch(reader.integer("epoch")),
+        catalog_revision=reader.integer("catalogRevision"),
+        ready=reader.boolean("ready"),
+        warmed_epoch=Epoch(reader.integer("warmedEpoch")),
+        at_s=reader.number("atS"),
+        resident_bytes=reader.integer("residentBytes"),
+        base_rss_bytes=reader.integer("baseRssBytes"),
+        in_flight=reader.integer("inFlight"),
+        requests_total=reader.integer("requestsTotal"),
+        bots=bots,
+    )
+    reader.finish(name)
+    return report
+
+
+def _read_bot(reader: Reader) -> BotReport:
+    reader.only("state", "version", "bytes", "ratePerS", "loadS", "error")
+    state = _STATES.get(reader.text("state"))
+    if state is None:
+        reader.refuse("state", reader.value.get("state"), f"one of {', '.join(_STATES)}")
+    error = reader.optional_text("error")
+    if error is not None and len(error) > MAX_ERROR_CHARS:
+        reader.refuse("error", error, f"at most {MAX_ERROR_CHARS} characters")
+    return BotReport(
+        state=state or Residency.ABSENT,
+        version=VersionNumber(reader.integer("version", at_least=1)) if "version" in reader.value else None,
+        footprint_bytes=reader.integer("bytes") if "bytes" in reader.value else 0,
+        rate_per_s=reader.number("ratePerS") if "ratePerS" in reader.value else 0.0,
+        load_s=reader.number("loadS") if "loadS" in reader.value else 0.0,
+        error=error,
+    )
+
+
+def write_report(store: ObjectStore, report: ReplicaReport, /) -> None:
+    """Store a report in place of the replica's last one."""
+    store.put(report_key(report.pool, report.replica), encode_report(report))
+
+
+def delete_report(store: ObjectStore, pool: PoolName, /, *, replica: str) -> None:
+    """Forget a replica that is gone; absent is fine."""
+    store.delete(report_key(pool, replica))
+
+
+def read_reports(
+    store: ObjectStore, pool: PoolName | None = None, /
+) -> tuple[tuple[ReplicaReport, ...], dict[str, str]]:
+    """The reports of a pool's replicas, or of all, sorted by pool and replica; and why others were refused, by key."""
+    follower = ReportFollower(store, pool)
+    reports = follower.refresh()
+    return tuple(reports[key] for key in sorted(reports)), follower.problems
+
+
+class ReportFollower:
+    """Keeps a copy of the reports up to date by one listing and the reports that have changed since."""
+
+    def __init__(self, store: ObjectStore, pool: PoolName | None = None, /) -> None:
+        self._store = store
+        self._prefix = REPORTS_PREFIX if pool is None else pool_reports_prefix(pool)
+        self._etags: dict[str, str] = {}
+        self._held: dict[str, ReplicaReport] = {}
+        self.problems: dict[str, str] = {}
+        """Why a report was refused, by key; the last good one of that replica stays."""
+
+    def refresh(self) -> Mapping[tuple[PoolName, str], ReplicaReport]:
+        """The reports that are there now, by pool and replica. How old each is says its `at_s`.
+
+        Raises: StoreError.
+        """
+        listed = set()
+        for entry in self._store.list(self._prefix):
+            listed.add(entry.key)
+            if self._etags.get(entry.key) != entry.etag:
+                self._load(entry.key)
+        for key in self._etags.keys() - listed:
+            del self._etags[key]
+            self._held.pop(key, None)
+            self.problems.pop(key, None)
+        return {(report.pool, report.replica): report for report in self._held.values()}
+
+    def _load(self, key: str) -> None:
+        try:
+            blob = self._store.get(key)
+        except ObjectNotFoundError:  # deleted since the listing; the next one tells
+            return
+        self._etags[key] = blob.etag
+        try:
+            self._held[key] = _decode_at(key, blob.data)
+            self.problems.pop(key, None)
+        except InvalidDocumentError as error:
+            self.problems[key] = str(error)
+
+
+def _decode_at(key: str, data: bytes) -> ReplicaReport:
+    report = decode_report(data, key)
+    if report_key(report.pool, report.replica) != key:
+        found = f"{report.pool}/{report.replica}"
+        raise InvalidDocumentError(key, [Problem.of("replica", found, "the pool and replica of its key")])
+    return report
