@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 __all__ = ["known_names", "near_names"]
 
-_SHOWN_NAMES = 12
+_SHOWN_NAMES = 16
 
 
 def near_names(value: object, known: Iterable[str], /, count: int = 3) -> list[str]:

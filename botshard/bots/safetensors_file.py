@@ -1,0 +1,136 @@
+"""Reading the header of a safetensors file, and comparing it with the architecture it belongs to.
+
+The format (https://github.com/huggingface/safetensors, "Format"): 8 bytes little-endian length N, N bytes of JSON
+`{"name": {"dtype": …, "shape": […], "data_offsets": [begin, end]}, "__metadata__": {…}}`, then the numbers. Offsets
+count from the end of the header and must cover the rest of the file without hole or overlap, so that nothing is hidden
+between tensors and nothing is read outside of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from botshard.bots.architectures import Architecture
+from botshard.sharding.errors import InvalidDocumentError, Problem
+from botshard.sharding.reading import parse_json
+
+__all__ = ["check_safetensors", "safetensors_bytes"]
+
+_LENGTH = struct.Struct("<Q")
+_MOST_HEADER_BYTES = 16 << 20  # the reference reader allows 100 MB; 16 MiB is 100,000 tensors
+_ITEM_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8,
+}  # fmt: skip
+_FIELD = "model.file"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def check_safetensors(path: Path, architecture: Architecture | None, /) -> list[Problem]:
+    """Every problem of the file, and every difference to the tensors that `architecture` declares (None: unknown)."""
+    try:
+        header, data_bytes = _read_header(path)
+        tensors = {name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"}
+        _check_layout(tensors, data_bytes)
+    except _BadFileError as error:
+        return [error.problem]
+    return _differences(tensors, architecture) if architecture is not None else []
+
+
+def safetensors_bytes(tensors: Mapping[str, tuple[tuple[int, ...], bytes]], /) -> bytes:
+    """A safetensors file of float32 tensors: `{name: (shape, little-endian numbers)}`."""
+    header: dict[str, object] = {}
+    begin = 0
+    for name, (shape, data) in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, begin + len(data)]}
+        begin += len(data)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # numbers start aligned, as the reference writer has it
+    return _LENGTH.pack(len(text)) + text + b"".join(data for _, data in tensors.values())
+
+
+class _BadFileError(Exception):
+    """Ends the reading of a file whose header cannot be trusted any further; never leaves this module."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found)
+        self.problem = Problem(_FIELD, found, f"a safetensors file with {expected}")
+
+
+def _read_header(path: Path) -> tuple[Mapping[str, object], int]:
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(_LENGTH.size)
+        if len(prefix) < _LENGTH.size:
+            raise _BadFileError(f"{size_bytes} bytes", "an 8-byte length first")
+        (length,) = _LENGTH.unpack(prefix)
+        if length > min(size_bytes - _LENGTH.size, _MOST_HEADER_BYTES):
+            raise _BadFileError(f"a header of {length} bytes in {size_bytes}", "its header inside the file")
+        text = file.read(length)
+    try:
+        header = parse_json(text, "header")
+    except InvalidDocumentError as error:
+        raise _BadFileError(f"a header of {error.problems[0].found}", "a header of JSON") from error
+    if not isinstance(header, dict):
+        raise _BadFileError(f"a header that is a {type(header).__name__}", "a header that is an object")
+    return header, size_bytes - _LENGTH.size - length
+
+
+def _tensor(name: str, entry: object) -> _Tensor:
+    expected = f"tensor {name!r} as {{dtype, shape, data_offsets: [begin, end]}}"
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise _BadFileError(f"{entry!r:.80}", expected)
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+        raise _BadFileError(f"{entry!r:.80}", expected)
+    if dtype not in _ITEM_BYTES:
+        raise _BadFileError(f"dtype {dtype!r} of tensor {name!r}", f"dtypes {', '.join(_ITEM_BYTES)}")
+    return _Tensor(dtype, tuple(shape), *offsets)
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 48 for item in value)
+
+
+def _check_layout(tensors: Mapping[str, _Tensor], data_bytes: int) -> None:
+    position = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        size_bytes = math.prod(tensor.shape) * _ITEM_BYTES[tensor.dtype]
+        where = f"[{tensor.begin}, {tensor.end}] of tensor {name!r}"
+        if tensor.begin != position:
+            raise _BadFileError(f"offsets {where}", f"{position} as its begin: no hole, no overlap")
+        if tensor.end - tensor.begin != size_bytes:
+            raise _BadFileError(
+                f"offsets {where}", f"{size_bytes} bytes there, for {tensor.dtype} {list(tensor.shape)}"
+            )
+        position = tensor.end
+    if position != data_bytes:
+        raise _BadFileError(f"{data_bytes} bytes of numbers", f"the {position} bytes that its header names")
+
+
+def _differences(tensors: Mapping[str, _Tensor], architecture: Architecture) -> list[Problem]:
+    declared = {tensor.name: tensor.shape for tensor in architecture.tensors}
+    problems = []
+    for name, shape in declared.items():
+        expected = f"a file with tensor {name!r} as F32 {list(shape)}, for architecture {architecture.kind}"
+        tensor = tensors.get(name)
+        if tensor is None:
+            problems.append(Problem(_FIELD, "no such tensor", expected))
+        elif tensor.dtype != "F32" or tensor.shape != shape:
+            problems.append(Problem(_FIELD, f"{tensor.dtype} {list(tensor.shape)}", expected))
+    for name in sorted(tensors.keys() - declared.keys()):
+        expected = f"a file without tensors that architecture {architecture.kind} does not declare"
+        problems.append(Problem(_FIELD, f"tensor {name!r}", expected))
+    return problems
