@@ -60,14 +60,14 @@ def check_bot_id(value: object, /, field: str = "id") -> Problem | None:
     """None if `value` is a bot id, else what is wrong with it."""
     if isinstance(value, str) and _BOT_ID.match(value) and value not in (".", ".."):
         return None
-    return Problem.of(field, value, "1 to 128 letters, digits, '.', '_' or '-' (and not just dots)")
+    return Problem.of(field, value, "1 to 128 letters, digits, '.', '_' or '-' (and neither '.' nor '..')")
 
 
 def check_tenant_id(value: object, /, field: str = "tenant") -> Problem | None:
     """None if `value` is a tenant id, else what is wrong with it."""
     if isinstance(value, str) and _TENANT_ID.match(value) and value not in (".", ".."):
         return None
-    return Problem.of(field, value, "1 to 64 letters, digits, '.', '_' or '-'")
+    return Problem.of(field, value, "1 to 64 letters, digits, '.', '_' or '-' (and neither '.' nor '..')")
 
 
 def check_group_name(value: object, /, field: str = "poolGroup") -> Problem | None:
