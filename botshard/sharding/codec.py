@@ -8,6 +8,7 @@ another version, so that an old process never half-understands a new table.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 from botshard.sharding.catalog import Bot, FamilyKey, ResourceHints, Rollout, Version
@@ -39,6 +40,9 @@ TABLE_FORMAT = "botshard.table/v1"
 CATALOG_FORMAT = "botshard.catalog/v1"
 
 _DIGEST_DIGITS = frozenset("0123456789abcdef")
+# Printable ASCII: it becomes part of request lines and log lines as it stands.
+_URL = re.compile(r"https?://[!-.0-~](?:[!-~]*[!-.0-~])?\Z")
+_SHARD = re.compile(r"(?:0|[1-9][0-9]{0,6})\Z")
 _KEY_FIELDS = ("group", "framework", "backbone", "pin")
 _VERSION_FIELDS = ("number", "artifact", "bytes", *_KEY_FIELDS, "publishedAtS", "memoryBytes", "ratePerS")
 
@@ -59,8 +63,8 @@ def encode_table(table: RoutingTable, /) -> bytes:
             "groups": {
                 name: {
                     "realtime": group.realtime,
-                    "requestTimeoutS": group.request_timeout_s,
-                    "coldStartTimeoutS": group.cold_start_timeout_s,
+                    "requestTimeoutS": float(group.request_timeout_s),
+                    "coldStartTimeoutS": float(group.cold_start_timeout_s),
                 }
                 for name, group in sorted(table.groups.items())
             },
@@ -82,7 +86,7 @@ def _family_document(family: FamilyRoutes) -> dict[str, object]:
         }
     if family.lingering:
         document["lingering"] = {
-            str(shard): {"pools": [index[name] for name in linger.pools], "untilS": linger.until_s}
+            str(shard): {"pools": [index[name] for name in linger.pools], "untilS": float(linger.until_s)}
             for shard, linger in sorted(family.lingering.items())
         }
     return document
@@ -136,7 +140,7 @@ def _read_family(reader: Reader, epoch: Epoch) -> FamilyRoutes | None:
         pool.only("name", "url")
         pool_name = PoolName(pool.text("name", check_pool_name))
         url = pool.text("url")
-        if not url.startswith(("http://", "https://")) or url.endswith("/") or any(c.isspace() for c in url):
+        if not _URL.match(url):
             pool.refuse("url", url, "an http or https URL without a slash at its end")
         if pool_name in urls:
             pool.refuse("name", pool_name, "a pool that is not in the list already")
@@ -180,7 +184,7 @@ def _read_pools(reader: Reader, key: str, row: object, names: list[PoolName]) ->
 
 
 def _read_shard(reader: Reader, text: str, bits: int) -> ShardIndex:
-    if text.isdecimal() and text == str(int(text)) and int(text) < 1 << bits:
+    if _SHARD.match(text) and int(text) < 1 << bits:
         return ShardIndex(int(text))
     reader.note(Problem.of(reader.path, text, f"a shard from 0 to {(1 << bits) - 1}"))
     return ShardIndex(0)
@@ -225,7 +229,7 @@ def _hints_document(hints: ResourceHints) -> dict[str, object]:
     if hints.memory_bytes is not None:
         document["memoryBytes"] = hints.memory_bytes
     if hints.rate_per_s is not None:
-        document["ratePerS"] = hints.rate_per_s
+        document["ratePerS"] = float(hints.rate_per_s)
     return document
 
 

@@ -15,6 +15,8 @@ from botshard.sharding.errors import InvalidDocumentError, Problem
 __all__ = ["Reader", "parse_json"]
 
 _MAX_PROBLEMS = 50  # a document that is wrong everywhere is not the more readable for it
+_MAX_NUMBER = 1e300  # a whole number of JSON can be too large for a float
+_SHOWN_KEY_CHARS = 128
 
 
 def _no_constant(name: str) -> object:
@@ -65,8 +67,9 @@ class Reader:
         return cls(document)
 
     def at(self, key: str) -> str:
-        """Path of a field of this object."""
-        return f"{self.path}.{key}" if self.path else key
+        """Path of a field of this object, fit for one line of a log whatever the key holds."""
+        shown = (key if key.isprintable() else ascii(key))[:_SHOWN_KEY_CHARS]
+        return f"{self.path}.{shown}" if self.path else shown
 
     def refuse(self, key: str, value: object, expected: str) -> None:
         """Note a problem with a field of this object."""
@@ -111,7 +114,7 @@ class Reader:
     def number(self, key: str, /, *, at_least: float = 0.0) -> float:
         """A finite number that is not smaller than `at_least`, which it is after a problem."""
         value = self.value.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and at_least <= value < float("inf"):
+        if isinstance(value, int | float) and not isinstance(value, bool) and at_least <= value <= _MAX_NUMBER:
             return float(value)
         self.refuse(key, value, f"a number of at least {at_least:g}")
         return at_least
