@@ -31,6 +31,9 @@ _SHARDS_PER_POOL = 16
 """Enough that a pool's load can be met within some percent by whole shards (1/16 each)."""
 _SHARE_OF_POOL = 4
 """A shard heavier than a quarter of a pool is split: bigger ones leave pools half empty."""
+_FINER_BITS = 2
+"""How far that may go beyond the shards that the number of pools asks for: few big bots must not cost a million shards.
+A shard that fits no pool is split further, up to `MAX_SHARD_BITS`."""
 _FILL_RATIO = 0.8
 """Pools are added so that the mean fill stays under this: what hashing leaves uneven needs the rest."""
 _SHRINK_FILL_RATIO = 0.65
@@ -103,7 +106,7 @@ def place(snapshot: Snapshot, /) -> Placement:
     Cost: O(bots + shards · pools log pools) a family.
     """
     by_family: dict[FamilyKey, list[BotLoad]] = {}
-    refused = []
+    refused: list[Refusal] = []
     for bot in snapshot.bots:
         reason = _reason_to_refuse(bot, snapshot.groups.get(bot.key.group))
         if reason is None:
@@ -113,13 +116,16 @@ def place(snapshot: Snapshot, /) -> Placement:
     families: dict[FamilyId, FamilyPlacement] = {}
     for key in sorted(by_family, key=lambda key: (key.group, key.framework, key.backbone or "", key.pin or "")):
         name = family_id(key)
-        if name in families:
-            raise CallerError(
-                f"families {families[name].key} and {key} have one id, {name}: change a pin or a backbone"
-            )
         routes = snapshot.table.families.get(name) if snapshot.table else None
         present = FamilyPlacement.of_routes(routes) if routes else None
-        families[name] = _place_family(key, snapshot.groups[key.group], by_family[key], present)
+        holder = families.get(name, present)
+        if holder is not None and holder.key != key:
+            reason = f"the id of its family, {name}, is that of {holder.key} already: give it another pin or backbone"
+            refused += [Refusal(bot.id, reason) for bot in by_family[key]]
+            continue
+        family = _Family(key, snapshot.groups[key.group], by_family[key])
+        families[name] = family.place(present)
+        refused += family.refused
     return Placement(families, tuple(refused))
 
 
@@ -143,43 +149,89 @@ def shard_weights(bots: Iterable[BotLoad], bits: int, /) -> list[Weight]:
     return [Weight(footprint, count) for footprint, count in zip(footprints, counts, strict=True)]
 
 
-def _place_family(
-    key: FamilyKey, group: PoolGroupSpec, bots: list[BotLoad], present: FamilyPlacement | None
-) -> FamilyPlacement:
-    capacity = Weight(group.pool_memory_bytes, group.bots_per_pool)
-    replicas = group.shard_replicas
-    total = Weight(sum(bot.footprint_bytes for bot in bots), len(bots))
-    count = _pools_needed(total, capacity, replicas, _FILL_RATIO)
-    if present is not None:
-        shrunk = max(count, _pools_needed(total, capacity, replicas, _SHRINK_FILL_RATIO))
-        count = max(count, min(len(present.pools), shrunk))
-    bits = _choose_bits(bots, count, capacity, present.bits if present else 0)
-    weights = shard_weights(bots, bits)
-    name = family_id(key)
-    start = present.split_to(bits) if present else None
-    while True:
-        pools = _choose_pools(key, name, count, start.pools if start else ())
-        shards = _assign(weights, bits, pools, start, replicas=replicas, capacity=capacity)
-        if shards is not None:
-            return FamilyPlacement(name, key, bits, pools, shards)
-        count += 1
+class _Family:
+    """One family's bots on their way to pools. Lives for one call of `place`."""
 
+    def __init__(self, key: FamilyKey, group: PoolGroupSpec, bots: list[BotLoad]) -> None:
+        self.key = key
+        self.id = family_id(key)
+        self.replicas = group.shard_replicas
+        self.capacity = Weight(group.pool_memory_bytes, group.bots_per_pool)
+        self.bots = bots
+        self.refused: list[Refusal] = []
 
-def _pools_needed(total: Weight, capacity: Weight, replicas: int, fill_ratio: float) -> int:
-    by_bytes = ceil(replicas * total.footprint_bytes / (capacity.footprint_bytes * fill_ratio))
-    by_bots = ceil(replicas * total.bots / (capacity.bots * fill_ratio))
-    return max(replicas, by_bytes, by_bots)
+    def place(self, present: FamilyPlacement | None) -> FamilyPlacement:
+        """Where the family should be, given where it is."""
+        least = self._pools_needed(_FILL_RATIO)
+        after_shrinking = max(least, self._pools_needed(_SHRINK_FILL_RATIO))
+        if present is None:
+            placed = self._with_enough_pools(least, None)
+        else:
+            placed = self._with_enough_pools(max(least, min(len(present.pools), after_shrinking)), present)
+        # Big bots can need more pools than the fill ratios say. Whether fewer would do is asked here, until nothing
+        # changes any more, since the next call would ask it: a placement of its own result is that result.
+        while len(placed.pools) > after_shrinking:
+            fewer = self._with_enough_pools(after_shrinking, placed)
+            if len(fewer.pools) == len(placed.pools):
+                break
+            placed = fewer
+        return placed
 
+    def _with_enough_pools(self, count: int, start: FamilyPlacement | None) -> FamilyPlacement:
+        """A placement in `count` pools, or in as many more as it takes."""
+        bits = start.bits if start else 0
+        while True:
+            bits = self._choose_bits(count, bits)
+            weights = shard_weights(self.bots, bits)
+            pools = _choose_pools(self.key, self.id, count, start.pools if start else ())
+            split = start.split_to(bits) if start else None
+            shards = _assign(weights, bits, pools, split, replicas=self.replicas, capacity=self.capacity)
+            if shards is not None:
+                return FamilyPlacement(self.id, self.key, bits, pools, shards)
+            count += 1
 
-def _choose_bits(bots: list[BotLoad], pools: int, capacity: Weight, present_bits: int) -> int:
-    bits = max(_MIN_BITS, present_bits, (pools * _SHARDS_PER_POOL - 1).bit_length())
-    bound = Weight(capacity.footprint_bytes // _SHARE_OF_POOL, max(1, capacity.bots // _SHARE_OF_POOL))
-    while bits < MAX_SHARD_BITS:
-        # A single heavy bot is no reason to split: that never makes it lighter.
-        if all(weight.fits(bound) or weight.bots <= 1 for weight in shard_weights(bots, bits)):
-            break
-        bits += 1
-    return bits
+    def _pools_needed(self, fill_ratio: float) -> int:
+        footprint_bytes = sum(bot.footprint_bytes for bot in self.bots)
+        by_bytes = ceil(self.replicas * footprint_bytes / (self.capacity.footprint_bytes * fill_ratio))
+        by_bots = ceil(self.replicas * len(self.bots) / (self.capacity.bots * fill_ratio))
+        # No two bots of more than half a pool share one.
+        alone = sum(2 * bot.footprint_bytes > self.capacity.footprint_bytes for bot in self.bots)
+        return max(self.replicas, by_bytes, by_bots, self.replicas * alone)
+
+    def _choose_bits(self, pools: int, present_bits: int) -> int:
+        enough = max(_MIN_BITS, (pools * _SHARDS_PER_POOL - 1).bit_length())
+        good = Weight(self.capacity.footprint_bytes // _SHARE_OF_POOL, max(1, self.capacity.bots // _SHARE_OF_POOL))
+        bits = max(enough, present_bits)
+        while bits < MAX_SHARD_BITS:
+            bound = good if bits < enough + _FINER_BITS else self.capacity
+            # A single heavy bot is no reason to split: that never makes it lighter.
+            if all(weight.fits(bound) or weight.bots <= 1 for weight in shard_weights(self.bots, bits)):
+                return bits
+            bits += 1
+        # With those gone that no splitting separates, coarser shards may do: a million of them is a last resort.
+        return self._choose_bits(pools, present_bits) if self._refuse_crowded() else MAX_SHARD_BITS
+
+    def _refuse_crowded(self) -> bool:
+        """Refuse bots that the finest shards still leave with more in one shard than a pool holds; whether any was."""
+        seated: list[BotLoad] = []
+        carried: dict[ShardIndex, Weight] = {}
+        for bot in sorted(self.bots, key=lambda bot: (bot.footprint_bytes, bot.id)):
+            shard = shard_of(bot.hash, MAX_SHARD_BITS)
+            before = carried.get(shard, Weight())
+            after = before + Weight(bot.footprint_bytes, 1)
+            if after.fits(self.capacity):
+                carried[shard] = after
+                seated.append(bot)
+                continue
+            needed, pool = format_bytes(after.footprint_bytes), format_bytes(self.capacity.footprint_bytes)
+            reason = (
+                f"it and {before.bots} whose hashes begin like its own need {needed}, a pool has {pool} and room "
+                f"for {self.capacity.bots} bots: give it a pin"
+            )
+            self.refused.append(Refusal(bot.id, reason))
+        is_crowded = len(seated) < len(self.bots)
+        self.bots = seated
+        return is_crowded
 
 
 def _choose_pools(key: FamilyKey, family: FamilyId, count: int, present: tuple[PoolName, ...]) -> tuple[PoolName, ...]:
@@ -194,7 +246,7 @@ def _choose_pools(key: FamilyKey, family: FamilyId, count: int, present: tuple[P
         if name in kept:
             kept.discard(name)
             chosen.append(name)
-        elif name not in free and name not in chosen:
+        elif len(free) < count and name not in free and name not in chosen:
             free.append(name)
         if ordinal > _MAX_ORDINAL:
             break  # what is still in `kept` was not named by us; it is left to be drained
@@ -219,6 +271,8 @@ def _assign(
 ) -> tuple[tuple[PoolName, ...], ...] | None:
     """Pools of each shard, or None where some shard finds too few with room."""
     orders = [rank_pools(ShardIndex(shard), bits, pools) for shard in range(1 << bits)]
+    total = sum(weights, Weight())
+    fair = Weight(replicas * total.footprint_bytes // len(pools), replicas * total.bots // len(pools))
     carried = dict.fromkeys(pools, Weight())
     chosen: list[list[PoolName]] = [[] for _ in orders]
     new = set(pools).difference(present.pools if present else ())
@@ -226,21 +280,23 @@ def _assign(
         range(1 << bits), key=lambda shard: (-weights[shard].footprint_bytes, -weights[shard].bots, shard)
     )
 
-    def take(shard: int, candidates: Iterable[PoolName]) -> None:
+    def take(shard: int, candidates: Iterable[PoolName], bound_of_new: Weight) -> None:
         for name in candidates:
             if len(chosen[shard]) == replicas:
                 return
             after = carried[name] + weights[shard]
-            if name not in chosen[shard] and after.fits(capacity):
+            if name not in chosen[shard] and after.fits(bound_of_new if name in new else capacity):
                 carried[name] = after
                 chosen[shard].append(name)
 
     for shard in heaviest_first:
         stays = present.shards[shard] if present else ()
         best = orders[shard][:replicas]
-        take(shard, [name for name in orders[shard] if name in stays or (name in new and name in best)])
+        candidates = [name for name in orders[shard] if name in stays or (name in new and name in best)]
+        # Chance would give a new pool more than its share, which moves bots for nothing.
+        take(shard, candidates, bound_of_new=fair if present else capacity)
     for shard in heaviest_first:
-        take(shard, orders[shard])
+        take(shard, orders[shard], bound_of_new=capacity)
         if len(chosen[shard]) < replicas:
             return None
     rank = [{name: position for position, name in enumerate(order)} for order in orders]
