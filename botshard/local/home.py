@@ -38,11 +38,11 @@ class LocalHome:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._specs_seen: tuple[str | None, tuple[PoolSpec, ...]] = (None, ())
+        self._specs_seen: tuple[str | None, tuple[PoolSpec, ...] | None] = (None, None)
         self._statuses_seen: tuple[str | None, Mapping[PoolName, PoolStatus]] = (None, {})
 
-    def specs(self) -> tuple[PoolSpec, ...]:
-        """The pools that are wanted; none before the controller has said so.
+    def specs(self) -> tuple[PoolSpec, ...] | None:
+        """The pools that are wanted; None before the controller has said so.
 
         Raises: StoreError, InvalidDocumentError.
         """
@@ -50,7 +50,7 @@ class LocalHome:
         try:
             blob = self._store.get_if_changed(_SPECS, etag)
         except ObjectNotFoundError:
-            return ()
+            return None
         if blob is not None:
             specs = decode_specs(blob.data)
             self._specs_seen = (blob.etag, specs)
