@@ -101,7 +101,7 @@ def _check_model_input(spec: BotSpec, folder: Path, architecture: Architecture) 
         same_kind = {given[0].datatype, architecture.input_datatype} <= _WHOLE_NUMBERS
         same_rank = len(given[0].shape) == len(architecture.input_shape)
         sizes = zip(given[0].shape, architecture.input_shape, strict=False)
-        fits = all(one == other or other == -1 or (one == -1 and spec.preprocess) for one, other in sizes)
+        fits = all(other in (one, -1) or (one == -1 and spec.preprocess) for one, other in sizes)
         if same_rank and fits and (same_kind or given[0].datatype == architecture.input_datatype):
             return []
     found = ", ".join(f"{tensor.name}: {tensor.datatype} {list(tensor.shape)}" for tensor in given)
