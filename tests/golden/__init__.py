@@ -1,0 +1,1 @@
+"""Golden vectors: what every implementation, in any language, must compute. See `make.py`."""
