@@ -47,6 +47,7 @@ def read_bot_folder(folder: Path, /, *, limits: Limits | None = None) -> BotFold
     problems = [*reading.problems, *_check_steps(reading, step_files), *found]
     if reading.spec is not None and not problems and reading.architecture is not None:
         problems = _check_model_input(reading.spec, folder, reading.architecture)
+        problems += _check_labels(reading.spec, reading.architecture)
     if reading.spec is None or problems:
         raise InvalidDocumentError(str(path), problems)
     return BotFolder(folder, reading.spec, tuple(sorted({*model_files, *step_files.used})))
@@ -106,3 +107,14 @@ def _check_model_input(spec: BotSpec, folder: Path, architecture: Architecture) 
             return []
     found = ", ".join(f"{tensor.name}: {tensor.datatype} {list(tensor.shape)}" for tensor in given)
     return [Problem(where, found or "no tensor", f"{how} {wanted}")]
+
+
+def _check_labels(spec: BotSpec, architecture: Architecture) -> list[Problem]:
+    """A step that labels the network's scores needs a label for each of them."""
+    problems = []
+    for index, step in enumerate(spec.postprocess):
+        labels = step.get("labels")
+        if isinstance(labels, list) and step.get("input") is None and len(labels) != architecture.output_count:
+            expected = f"{architecture.output_count} labels, one for each output of the {architecture.kind}"
+            problems.append(Problem(f"postprocess[{index}].labels", f"{len(labels)} labels", expected))
+    return problems
