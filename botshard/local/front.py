@@ -137,7 +137,8 @@ def _bind_router(settings: StackSettings) -> socket.socket:
 def _clear_leftovers(folder: StackFolder) -> None:
     """End what a stack that was killed as a whole has left: its processes end by themselves, this only hastens it."""
     records = Records.read(folder.processes)
-    left = [(record.pid, record.start_ticks) for record in (*records.processes, *records.zygotes)]
+    left = [(record.pid, record.start_ticks) for record in records.processes]
+    left += [(record.pid, record.start_ticks) for record in records.zygotes]
     for pid, start_ticks in left:
         process = adopt(pid, start_ticks)
         if process is not None:

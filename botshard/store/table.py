@@ -44,7 +44,8 @@ class TableFollower:
     def __init__(self, store: ObjectStore, /) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._etag: str | None = None
+        self.etag: str | None = None
+        """Of what is published now, acceptable or not; None where nothing is."""
         self.table: RoutingTable | None = None
         """The table in force; None until there is one."""
         self.problem: str | None = None
@@ -57,15 +58,15 @@ class TableFollower:
         """
         with self._lock:
             try:
-                blob = self._store.get_if_changed(TABLE_CURRENT, self._etag)
+                blob = self._store.get_if_changed(TABLE_CURRENT, self.etag)
             except ObjectNotFoundError:
                 if self.table is not None:
                     self.problem = f"{TABLE_CURRENT} is gone; epoch {self.table.epoch} stays in force"
-                    self._etag = None  # so that it is judged anew when it is back, changed or not
+                    self.etag = None  # so that it is judged anew when it is back, changed or not
                 return False
             if blob is None:
                 return False
-            self._etag = blob.etag
+            self.etag = blob.etag
             return self._take(blob.data)
 
     def _take(self, data: bytes) -> bool:

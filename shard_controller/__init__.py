@@ -1,0 +1,1 @@
+"""The shard controller: observe, plan, apply, report. Level-triggered, idempotent, safe to kill at any point."""

@@ -1,0 +1,130 @@
+"""What is: catalog, reports, routing table, pool groups and pools, put together into one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from botshard.sharding.catalog import Bot
+from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
+from botshard.sharding.hashing import bot_hash
+from botshard.sharding.ids import BotId, Epoch, PoolName
+from botshard.sharding.units import KIBIBYTE
+from botshard.store.base import ObjectStore
+from botshard.store.catalog import CatalogFollower
+from botshard.store.reports import ReplicaReport, ReportFollower
+from botshard.store.table import TableFollower
+from shard_controller.group_files import GroupFiles
+from shard_controller.home import PoolHome
+
+__all__ = ["Observation", "Observer", "bot_loads", "warmed_epochs"]
+
+_ESTIMATE_RATIO = 1.1
+_ESTIMATE_BYTES = 64 * KIBIBYTE
+"""A resident bot is its files, a tenth for the framework, and what processing needs: an estimate until measured."""
+
+Reports = Mapping[tuple[PoolName, str], ReplicaReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One look at the world."""
+
+    snapshot: Snapshot
+    table_etag: str | None
+    """Of what is published now, acceptable or not; a new table is only put in its place."""
+    table_problem: str | None
+    """Why what is published now cannot be used; `snapshot.table` is then the last good one."""
+    reports: Reports
+
+
+class Observer:
+    """Looks at the world. Cheap where nothing has changed."""
+
+    def __init__(self, store: ObjectStore, home: PoolHome, groups: GroupFiles, /) -> None:
+        self._catalog = CatalogFollower(store)
+        self._table = TableFollower(store)
+        self._reports = ReportFollower(store)
+        self._home = home
+        self._groups = groups
+        self._hashes: dict[BotId, int] = {}
+        self._seen: object = None
+        self._statuses: Mapping[PoolName, PoolStatus] = {}
+        self._reports_seen: Reports = {}
+        self.reports_changed = False
+        """Whether the last look found new reports."""
+
+    def look(self) -> bool:
+        """Look at everything once; True where anything but the reports has changed since the last look.
+
+        Raises: WorldError where store or home cannot be read; what was seen before stays.
+        """
+        groups_changed = self._groups.refresh()
+        catalog_changed = bool(self._catalog.refresh())
+        self._table.refresh()
+        self._statuses = self._home.statuses()
+        reports = self._reports.refresh()
+        self.reports_changed = reports != self._reports_seen
+        self._reports_seen = reports
+        warmed = warmed_epochs(reports.values(), self._statuses)
+        seen = (self._table.etag, self._statuses, warmed)
+        changed = groups_changed or catalog_changed or seen != self._seen
+        self._seen = seen
+        return changed
+
+    def observation(self) -> Observation:
+        """What the last look has found."""
+        bots = self._catalog.bots
+        for bot_id in bots.keys() - self._hashes.keys():
+            self._hashes[bot_id] = bot_hash(bot_id)
+        loads = bot_loads(bots.values(), self._reports_seen.values(), self._hashes)
+        warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
+        snapshot = Snapshot(self._groups.groups, loads, self._table.table, self._statuses, warmed)
+        return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen)
+
+    def problems(self) -> dict[str, str]:
+        """What was refused, by where it stands; the last good of each stays in force."""
+        problems = {**self._catalog.problems, **self._reports.problems}
+        if self._table.problem:
+            problems["routing table"] = self._table.problem
+        if self._groups.problem:
+            problems["pool groups"] = self._groups.problem
+        return problems
+
+
+def bot_loads(
+    bots: Iterable[Bot], reports: Iterable[ReplicaReport], hashes: Mapping[BotId, int], /
+) -> tuple[BotLoad, ...]:
+    """Every bot that is to be served: the largest measured footprint of its replicas, else an estimate; rates added."""
+    measured: dict[BotId, int] = {}
+    rates: dict[BotId, float] = {}
+    for report in reports:
+        for bot_id, bot in report.bots.items():
+            if bot.footprint_bytes:
+                measured[bot_id] = max(measured.get(bot_id, 0), bot.footprint_bytes)
+            rates[bot_id] = rates.get(bot_id, 0.0) + bot.rate_per_s
+    loads = []
+    for entry in bots:
+        if entry.retired:
+            continue
+        version = entry.serving
+        hint = version.resources.memory_bytes
+        estimate = hint if hint is not None else int(version.size_bytes * _ESTIMATE_RATIO) + _ESTIMATE_BYTES
+        footprint = measured.get(entry.id, estimate)
+        loads.append(BotLoad(entry.id, hashes[entry.id], version.family_key, footprint, rates.get(entry.id, 0.0)))
+    return tuple(loads)
+
+
+def warmed_epochs(
+    reports: Iterable[ReplicaReport], statuses: Mapping[PoolName, PoolStatus], /
+) -> dict[PoolName, Epoch]:
+    """Up to which epoch each pool has warmed: the lowest of its live replicas, all of which must have reported."""
+    by_pool: dict[PoolName, dict[str, Epoch]] = {}
+    for report in reports:
+        by_pool.setdefault(report.pool, {})[report.replica] = report.warmed_epoch
+    warmed = {}
+    for name, status in statuses.items():
+        told = by_pool.get(name, {})
+        if status.members and all(member in told for member in status.members):
+            warmed[name] = min(told[member] for member in status.members)
+    return warmed

@@ -1,0 +1,111 @@
+"""One turn of the loop: observe, plan, apply, report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from botshard.logs import fields
+from botshard.sharding.fleet import Snapshot
+from botshard.sharding.ids import Epoch
+from botshard.sharding.placement import Refusal, place
+from botshard.sharding.plan import Plan, plan
+from botshard.store.base import ObjectStore, PreconditionFailedError
+from botshard.store.reports import delete_report
+from botshard.store.table import TableStore
+from shard_controller.apply import apply
+from shard_controller.home import PoolHome
+from shard_controller.observe import Observation, Observer
+from shard_controller.status import StatusWriter
+
+__all__ = ["Reconciler"]
+
+_log = logging.getLogger(__name__)
+
+_DEAD_REPORT_S = 60.0
+"""A replica that its home does not know and that has not reported for so long is gone."""
+
+
+@dataclass(eq=False)
+class Reconciler:
+    """The loop's state is only what spares work: everything it decides on is read anew."""
+
+    store: ObjectStore
+    home: PoolHome
+    observer: Observer
+    grace_s: float
+    replan_interval_s: float
+    now_s: Callable[[], float] = time.time
+    monotonic_s: Callable[[], float] = time.monotonic
+    _planned_at_s: float = float("-inf")
+    _settled: bool = False
+    _problems: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._tables = TableStore(self.store)
+        self._status = StatusWriter(self.store)
+
+    def reconcile(self) -> bool:
+        """One turn; True where there was something to plan. Raises: WorldError."""
+        changed = self.observer.look()
+        due = self.observer.reports_changed and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
+        if not (changed or due or not self._settled):
+            return False
+        observed = self.observer.observation()
+        placement = place(observed.snapshot)
+        step = plan(observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s)
+        if observed.table_problem is not None:
+            step = _over_a_bad_table(step, observed, now_s=self.now_s())
+        try:
+            apply(step, home=self.home, tables=self._tables, table_etag=observed.table_etag)
+        except PreconditionFailedError:
+            _log.warning("another controller has published; looking again", extra=fields(epoch=_epoch(observed)))
+            return True
+        self._settled = step.is_settled
+        self._planned_at_s = self.monotonic_s()
+        self._report(observed, step, placement.refused)
+        return True
+
+    def _report(self, observed: Observation, step: Plan, refused: tuple[Refusal, ...]) -> None:
+        problems = self.observer.problems()
+        for where, problem in problems.items():
+            if self._problems.get(where) != problem:
+                _log.error("refused; the last good stays in force", extra=fields(what=where, why=problem))
+        for where in self._problems.keys() - problems.keys():
+            _log.info("accepted again", extra=fields(what=where))
+        self._problems = problems
+        epoch = step.table.epoch if step.table else _epoch(observed)
+        if self._status.write(epoch=epoch, waiting=step.waiting, refused=refused, problems=problems):
+            for refusal in refused[:10]:
+                _log.warning("bot cannot be placed", extra=fields(bot=refusal.bot, why=refusal.reason))
+        self._forget_dead_replicas(observed)
+
+    def _forget_dead_replicas(self, observed: Observation) -> None:
+        statuses = observed.snapshot.pools
+        for (pool, replica), report in observed.reports.items():
+            status = statuses.get(pool)
+            alive = status is not None and replica in status.members
+            if not alive and self.now_s() - report.at_s > _DEAD_REPORT_S:
+                delete_report(self.store, pool, replica=replica)
+
+
+def _epoch(observed: Observation) -> int:
+    return observed.snapshot.table.epoch if observed.snapshot.table else 0
+
+
+def _over_a_bad_table(step: Plan, observed: Observation, *, now_s: float) -> Plan:
+    """A table to put in the place of one that nobody can read.
+
+    With a last good table at hand, that one's successor. Without (a controller that has just started), nobody knows the
+    last epoch: seconds since 1970 are greater than any counted one, and routers refuse a smaller one than they hold.
+    """
+    snapshot: Snapshot = observed.snapshot
+    if snapshot.table is not None:
+        table = step.table or replace(snapshot.table, epoch=Epoch(snapshot.table.epoch + 1))
+    elif step.table is not None:
+        table = replace(step.table, epoch=Epoch(int(now_s)))
+    else:
+        return step
+    return replace(step, table=table)
