@@ -1,0 +1,131 @@
+"""`botshard up` and `botshard down`: the local stack in the foreground, and its end from elsewhere."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from botshard.local.front import Front, StackError, prepare, running_stack
+from botshard.local.processes import adopt
+from botshard.local.settings import StackFolder, StackSettings
+from botshard.logs import configure_logs
+from botshard.pool_groups import read_pool_groups
+from botshard.sharding.errors import InvalidDocumentError, WorldError
+from botshard.store.urls import open_store
+
+__all__ = ["DEFAULT_FOLDER", "down", "up"]
+
+DEFAULT_FOLDER = Path(".botshard")
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_DOWN_POLL_S = 0.05
+
+
+def up(
+    folder: Annotated[
+        Path, typer.Argument(envvar="BOTSHARD_FOLDER", help="Folder of the stack; made if it is not there.")
+    ] = DEFAULT_FOLDER,
+    *,
+    store: Annotated[
+        str, typer.Option(envvar="BOTSHARD_STORE", help="Store URL (file:///… or s3://…); by default FOLDER/store.")
+    ] = "",
+    groups: Annotated[
+        list[Path] | None,
+        typer.Option(help="File or folder with pool groups; may be repeated. By default realtime and non-realtime."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address that the router listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0: any free one.")] = 8080,
+    open_to_network: Annotated[
+        bool,
+        typer.Option("--open-to-network", help="Allow an address other than loopback: anybody there may ask bots."),
+    ] = False,
+    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="How long a stop waits for requests in flight, seconds.")
+    ] = 15.0,
+) -> None:
+    """Run store, controller, pools and router on this machine until Ctrl-C.
+
+    Examples:
+      botshard up                          everything below ./.botshard, router on port 8080
+
+      botshard up /srv/bots --port 9000    another folder and port
+
+      botshard up --store "s3://bots/prod?endpoint=http://127.0.0.1:9000"
+    """
+    if host not in _LOOPBACK and not open_to_network:
+        raise _refusal(
+            f"{host} can be reached from other machines and nobody is asked who they are: say --open-to-network"
+        )
+    if log_format not in ("text", "json"):
+        raise _refusal(f"--log-format is text or json, not {log_format}")
+    path = folder.resolve()
+    settings = StackSettings(
+        folder=StackFolder(path),
+        store_url=store or StackFolder(path).store.as_uri(),
+        group_files=_group_files(groups),
+        host=host,
+        port=port,
+        log_format=log_format,
+        log_level=log_level.upper(),
+        drain_s=drain_s,
+    )
+    configure_logs("front", as_json=log_format == "json", level=settings.log_level)
+    try:
+        read_pool_groups(settings.group_files)
+        open_store(settings.store_url, os.environ).close()
+        fds, listener = prepare(settings)
+    except (InvalidDocumentError, StackError, WorldError) as error:
+        raise _refusal(str(error)) from None
+    shown_host, shown_port = listener.getsockname()[:2]
+    if log_format == "text":
+        typer.echo(f"botshard: router at http://{shown_host}:{shown_port}, store {settings.store_url}, Ctrl-C to stop")
+    front = Front(settings, dict(os.environ), fds)
+    front.begin(listener)
+    raise typer.Exit(front.run())
+
+
+def down(
+    folder: Annotated[Path, typer.Argument(envvar="BOTSHARD_FOLDER", help="Folder of the stack.")] = DEFAULT_FOLDER,
+    *,
+    wait_s: Annotated[float, typer.Option(min=0, help="How long to wait for its end, seconds.")] = 30.0,
+) -> None:
+    """Stop the stack that runs in a folder; requests in flight are finished.
+
+    Examples:
+      botshard down
+
+      botshard down /srv/bots
+    """
+    stack = StackFolder(folder.resolve())
+    running = running_stack(stack)
+    if running is None:
+        raise _refusal(f"no stack runs in {stack.path}")
+    process = adopt(int(str(running["keeperPid"])), int(str(running["keeperTicks"])))
+    if process is None:
+        raise _refusal(f"no stack runs in {stack.path} any more; it was killed, and the next up cleans up after it")
+    process.send(signal.SIGTERM)
+    deadline_s = time.monotonic() + wait_s
+    while process.is_alive:
+        if time.monotonic() > deadline_s:
+            raise _refusal(f"the stack in {stack.path} (process {process.pid}) has not ended within {wait_s:g} s")
+        time.sleep(_DOWN_POLL_S)
+
+
+def _group_files(groups: list[Path] | None) -> tuple[Path, ...]:
+    if groups:
+        return tuple(path.resolve() for path in groups)
+    return (Path(str(importlib.resources.files("botshard.local").joinpath("pool_groups.yaml"))),)
+
+
+def _refusal(message: str) -> typer.Exit:
+    sys.stderr.write(f"botshard: {message}\n")
+    return typer.Exit(1)
