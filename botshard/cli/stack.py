@@ -44,13 +44,11 @@ def up(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0: any free one.")] = 8080,
     open_to_network: Annotated[
         bool,
-        typer.Option("--open-to-network", help="Allow an address other than loopback: anybody there may ask bots."),
+        typer.Option("--open-to-network", help="Listen beyond loopback: anybody there may ask bots."),
     ] = False,
     log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
-    drain_s: Annotated[
-        float, typer.Option(min=0, help="How long a stop waits for requests in flight, seconds.")
-    ] = 15.0,
+    drain_s: Annotated[float, typer.Option(min=0, help="Seconds that a stop waits for requests in flight.")] = 15.0,
 ) -> None:
     """Run store, controller, pools and router on this machine until Ctrl-C.
 
