@@ -1,0 +1,140 @@
+"""What can go wrong on the way through the router.
+
+```
+ShardingError
+├── TerminalError
+│   ├── UnknownBotError         no such bot, or it is retired
+│   ├── BadRequestError         a header that is not what it must be
+│   ├── WrongMethodError        the path exists, this method of it does not
+│   └── BodyTooLargeError       the body is over the limit
+└── TransientError
+    ├── NotReadyError           no routing table or catalog has been read yet
+    ├── NoPoolError             the bot's family has no pool yet
+    ├── UnsettledError          pools still disagree with the table after it was read again
+    ├── CatalogUnreadableError  the bot is not known here and the store cannot be asked
+    ├── OverloadedError         a bound of this router is reached
+    ├── DeadlineError           the time is up
+    ├── BodyTimeoutError        the time is up and the client has not sent its body yet
+    ├── ClientGoneError         nobody waits for the answer any more
+    └── UpstreamError           a pool did not answer; `pool` names it
+        ├── ConnectError        no connection: nothing was sent
+        ├── LostError           the connection ended before the head of an answer
+        ├── GatewayError        an answer that is not the pool's own and says that there is no replica behind it
+        ├── InvalidAnswerError  what came is not HTTP, or its head is too large
+        └── CutError            the answer ended before its end
+```
+
+`problems.py` says which status each of them becomes.
+"""
+
+from __future__ import annotations
+
+from botshard.sharding.errors import TerminalError, TransientError
+
+__all__ = [
+    "BadRequestError",
+    "BodyTimeoutError",
+    "BodyTooLargeError",
+    "CatalogUnreadableError",
+    "ClientGoneError",
+    "ConnectError",
+    "CutError",
+    "DeadlineError",
+    "GatewayError",
+    "InvalidAnswerError",
+    "LostError",
+    "NoPoolError",
+    "NotReadyError",
+    "OverloadedError",
+    "UnknownBotError",
+    "UnsettledError",
+    "UpstreamError",
+    "WrongMethodError",
+]
+
+
+class UnknownBotError(TerminalError):
+    """No bot of this name is served."""
+
+
+class BadRequestError(TerminalError):
+    """A header of the request is not what it must be."""
+
+
+class WrongMethodError(TerminalError):
+    """The path exists, but not with this method; `allowed` lists those that do."""
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class BodyTooLargeError(TerminalError):
+    """The request's body is larger than `limit_bytes`."""
+
+    def __init__(self, message: str, *, limit_bytes: int, drainable: bool) -> None:
+        super().__init__(message)
+        self.limit_bytes = limit_bytes
+        self.drainable = drainable
+        """Whether the rest of the body is so small that reading it away is cheaper than cutting the client off."""
+
+
+class NotReadyError(TransientError):
+    """The router has no routing table or no catalog yet."""
+
+
+class NoPoolError(TransientError):
+    """The bot is known; its family has no pool in the routing table."""
+
+
+class UnsettledError(TransientError):
+    """The bot's pool says that it is not its own, also by the newest table."""
+
+
+class CatalogUnreadableError(TransientError):
+    """The bot is not in the catalog held here, and the store cannot tell whether it is new."""
+
+
+class OverloadedError(TransientError):
+    """A bound of this router is reached: connections of a pool, or bytes of bodies held."""
+
+
+class DeadlineError(TransientError):
+    """The request's time is up."""
+
+
+class BodyTimeoutError(TransientError):
+    """The request's time is up and its body is not here yet."""
+
+
+class ClientGoneError(TransientError):
+    """The client closed its connection."""
+
+
+class UpstreamError(TransientError):
+    """A pool did not answer as it should."""
+
+
+class ConnectError(UpstreamError):
+    """No connection to the pool; nothing was sent."""
+
+
+class LostError(UpstreamError):
+    """The connection ended before the head of the answer was complete."""
+
+    def __init__(self, message: str, *, stale: bool = False) -> None:
+        super().__init__(message)
+        self.stale = stale
+        """Whether it was a kept-alive connection and not one byte came: the pool had most likely closed it before."""
+
+
+class GatewayError(UpstreamError):
+    """Something in front of the pool answered that there is no replica behind it."""
+
+
+class InvalidAnswerError(UpstreamError):
+    """What the pool sent is not HTTP, or its head is larger than the limit."""
+
+
+class CutError(UpstreamError):
+    """The answer ended in the middle of its body."""

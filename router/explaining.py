@@ -1,0 +1,99 @@
+"""Where a bot is and why, as a document for people: what `/admin` shows."""
+
+from __future__ import annotations
+
+from botshard.sharding.catalog import Bot
+from botshard.sharding.hashing import bot_hash, family_id
+from router.following import Following
+from router.pools import Pools
+from router.table import Routes
+
+__all__ = ["explain_bot", "table_document"]
+
+
+def explain_bot(bot: Bot, routes: Routes, pools: Pools, /) -> dict[str, object]:
+    """Inputs of the computation, its steps, its result, and the reason in a sentence."""
+    version = bot.serving
+    key = version.family_key
+    family = family_id(key)
+    hash_of_bot = bot_hash(bot.id)
+    document: dict[str, object] = {
+        "bot": bot.id,
+        "tenant": bot.tenant,
+        "version": version.number,
+        "retired": bot.retired,
+        "inputs": {"group": key.group, "framework": key.framework, "backbone": key.backbone, "pin": key.pin},
+        "family": family,
+        "hash": f"{hash_of_bot:016x}",
+    }
+    table = routes.table
+    if table is None:
+        return {**document, "why": "no routing table has been read yet"}
+    document["epoch"] = table.epoch
+    found = table.explain(family, hash_of_bot)
+    if bot.retired:
+        return {**document, "pools": [], "why": "the bot is retired: it is answered as unknown"}
+    if found is None:
+        return {**document, "pools": [], "why": f"family {family} is not in the routing table: it has no pool yet"}
+    shard, family_routes = found
+    routed = table.lookup(family, hash_of_bot)
+    group = table.groups[key.group]
+    target = family_routes.targets.get(shard)
+    linger = family_routes.lingering.get(shard)
+    document |= {
+        "bits": family_routes.bits,
+        "shard": shard,
+        "pools": [{"name": pool.name, "url": pool.url, "inFlight": pools[pool.name].outstanding} for pool in routed],
+        "goingTo": list(target.pools) if target else [],
+        "stillAnsweredBy": list(linger.pools) if linger else [],
+    }
+    chosen = "the one with the fewest requests in flight" if group.realtime else "the first of them that answers"
+    document["why"] = (
+        f"the first {family_routes.bits} bits of the hash are shard {shard} of family {family}, which table "
+        f"{table.epoch} routes to {', '.join(pool.name for pool in routed)}; a request goes to {chosen}"
+    )
+    return document
+
+
+def table_document(routes: Routes, pools: Pools, following: Following, /) -> dict[str, object]:
+    """The table in force with what this router has in flight."""
+    table = routes.table
+    document: dict[str, object] = {
+        "ready": routes.ready,
+        "epoch": 0 if table is None else table.epoch,
+        "bots": len(routes.bots),
+        "problems": following.problems,
+    }
+    if table is None:
+        return document
+    document["groups"] = {
+        name: {
+            "realtime": group.realtime,
+            "requestTimeoutS": group.request_timeout_s,
+            "coldStartTimeoutS": group.cold_start_timeout_s,
+        }
+        for name, group in table.groups.items()
+    }
+    document["families"] = {
+        family.id: {
+            "group": family.key.group,
+            "framework": family.key.framework,
+            "backbone": family.key.backbone,
+            "pin": family.key.pin,
+            "bits": family.bits,
+            "shards": [list(names) for names in family.shards],
+        }
+        for family in table.families.values()
+    }
+    document["pools"] = [
+        {
+            "name": pool.route.name,
+            "url": pool.route.url,
+            "group": pool.route.group,
+            "family": pool.route.family,
+            "inFlight": pool.outstanding,
+            "connections": pool.origin.open_count,
+        }
+        for pool in pools
+    ]
+    return document

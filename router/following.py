@@ -1,0 +1,216 @@
+"""Following the store: polls that cost next to nothing while nothing changes, and looks on demand.
+
+Everything that blocks runs in a few threads of its own; what came is handed to `Routes` on the event loop. A store
+that is away is said once in the log, and again when it is back; what was read before stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from botshard.logs import fields
+from botshard.sharding.ids import BotId
+from botshard.store.base import StoreError
+from botshard.store.catalog import CatalogFollower
+from botshard.store.table import TableFollower
+from router.errors import CatalogUnreadableError
+from router.metrics import RouterCounts
+from router.pools import Pools
+from router.table import BotRoute, Routes
+
+__all__ = ["Following"]
+
+_T = TypeVar("_T")
+_THREADS = 4  # a poll, a refresh after a 421, and looks for two catalog objects at once
+
+
+class Following:
+    """Keeps routes and pools up to date with the store."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        pools: Pools,
+        *,
+        table: TableFollower,
+        catalog: CatalogFollower,
+        counts: RouterCounts,
+        poll_interval_s: float,
+    ) -> None:
+        self._routes = routes
+        self._pools = pools
+        self._table = table
+        self._catalog = catalog
+        self._counts = counts
+        self._poll_interval_s = poll_interval_s
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
+        self._log = logging.getLogger("router.following")
+        self._refreshing: asyncio.Task[None] | None = None
+        self._looks: dict[BotId, asyncio.Task[BotRoute | None]] = {}
+        self._away = False
+        self._refused: dict[str, str] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why something in the store is not in force, by its key or `store`."""
+        return dict(self._refused)
+
+    @property
+    def catalog(self) -> CatalogFollower:
+        """The whole catalog entries, for people."""
+        return self._catalog
+
+    async def tried(self) -> None:
+        """Wait until the store was looked at once, whatever came of it."""
+        await self._tried.wait()
+
+    async def poll(self) -> None:
+        """Look once at table and catalog. Never raises for what the store does."""
+        table_came, changed, failure = await self._in_thread(self._look_at_all)
+        if table_came:
+            self._swap_table()
+        if failure is None:
+            self._routes.has_catalog = True
+        self._take_bots(changed)
+        self._note_store(failure)
+        self._note_refusals()
+        self._tried.set()
+
+    def start(self) -> None:
+        """Poll from now on, until `stop`."""
+        self._poller = asyncio.create_task(self._poll_forever(), name="poll of the store")
+
+    async def stop(self) -> None:
+        """End all of it; calls that block in the store are left to their own time limits."""
+        tasks = [task for task in (self._poller, self._refreshing, *self._looks.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def refresh_table(self) -> None:
+        """Read the table now; one read, however many ask for it at the same time."""
+        await asyncio.shield(self.refresh_table_soon())
+
+    def refresh_table_soon(self) -> asyncio.Task[None]:
+        """Have the table read, without waiting for it."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh_table(), name="refresh of the table")
+        return self._refreshing
+
+    async def look_up(self, bot_id: BotId, /) -> BotRoute | None:
+        """A bot that is not in the catalog held here: whether the store has it by now.
+
+        One look, however many ask; the follower bounds how often an object is really read.
+
+        Raises: CatalogUnreadableError.
+        """
+        look = self._looks.get(bot_id)
+        if look is None:
+            look = self._looks[bot_id] = asyncio.create_task(self._look_up(bot_id), name="look for a bot")
+            look.add_done_callback(lambda _: self._looks.pop(bot_id, None))
+        return await asyncio.shield(look)
+
+    async def _look_up(self, bot_id: BotId) -> BotRoute | None:
+        try:
+            bot = await self._in_thread(lambda: self._catalog.refresh_bot(bot_id))
+        except StoreError as error:
+            self._counts.catalog_lookups["failed"] += 1
+            raise CatalogUnreadableError(
+                f"bot {bot_id!r} is not in the catalog as it was read last, and the store cannot be asked now: {error}",
+                retry_after_s=1,
+            ) from error
+        self._take_bots({bot_id})
+        found = self._routes.bots.get(bot_id)
+        self._counts.catalog_lookups["absent" if found is None else "found"] += 1
+        if found is not None and bot is not None:
+            self._log.info("bot found on request", extra=fields(bot=bot_id, version=found.version))
+        return found
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await self.poll()
+            await asyncio.sleep(self._poll_interval_s)
+
+    async def _refresh_table(self) -> None:
+        try:
+            came = await self._in_thread(self._table.refresh)
+        except StoreError as error:
+            self._note_store(error)
+            return
+        if came:
+            self._swap_table()
+        self._note_refusals()
+
+    def _look_at_all(self) -> tuple[bool, frozenset[BotId], StoreError | None]:
+        table_came = False
+        changed: frozenset[BotId] = frozenset()
+        failure: StoreError | None = None
+        try:
+            table_came = self._table.refresh()
+        except StoreError as error:
+            failure = error
+        try:
+            changed = self._catalog.refresh()
+        except StoreError as error:
+            failure = error
+        return table_came, changed, failure
+
+    async def _in_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _swap_table(self) -> None:
+        table = self._table.table
+        before = self._routes.table
+        if table is None or table is before:
+            return
+        # Pools first: a request that reads the new table finds every pool of it.
+        self._pools.follow(table.pools)
+        self._routes.table = table
+        self._counts.swaps["table"] += 1
+        event = fields(
+            epoch=table.epoch,
+            epoch_before=0 if before is None else before.epoch,
+            pools=len(table.pools),
+            families=len(table.families),
+        )
+        self._log.info("routing table taken", extra=event)
+
+    def _take_bots(self, changed: frozenset[BotId] | set[BotId]) -> None:
+        if not changed:
+            return
+        differences = self._routes.take_bots(changed, self._catalog.bots)
+        if differences:
+            self._counts.swaps["catalog"] += 1
+            event = fields(changed=differences, bots=len(self._routes.bots), revision=self._catalog.revision)
+            self._log.info("catalog changes taken", extra=event)
+
+    def _note_store(self, failure: StoreError | None) -> None:
+        if failure is not None:
+            self._counts.store_failures += 1
+            self._refused["store"] = str(failure)
+            if not self._away:
+                self._log.warning("store away, what was read last stays in force", extra=fields(error=str(failure)))
+        else:
+            self._refused.pop("store", None)
+            if self._away:
+                self._log.info("store back")
+        self._away = failure is not None
+
+    def _note_refusals(self) -> None:
+        found = dict(self._catalog.problems)
+        if self._table.problem is not None:
+            found["table"] = self._table.problem
+        for key, why in found.items():
+            if self._refused.get(key) != why:
+                self._counts.refusals["table" if key == "table" else "catalog"] += 1
+                self._log.error("refused, the last good one stays in force", extra=fields(document=key, why=why))
+        if self._away:
+            found["store"] = self._refused["store"]
+        self._refused = found

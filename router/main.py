@@ -1,0 +1,175 @@
+"""`python -m router`: reads the environment, puts the parts together, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import uvloop
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from botshard.logs import configure_logs, fields
+from botshard.notify import Notifier
+from botshard.sharding.errors import InvalidDocumentError, WorldError
+from botshard.store.base import ObjectStore
+from botshard.store.catalog import CatalogFollower
+from botshard.store.table import TableFollower
+from botshard.store.urls import open_store
+from router.app import make_app
+from router.following import Following
+from router.forwarding import Forwarding
+from router.limits import BodyAccount
+from router.metrics import RouterCollector, RouterCounts
+from router.pools import Pools
+from router.proxy import Proxy
+from router.serving import Server, listening_socket, make_config, watch_lifeline
+from router.settings import Settings
+from router.table import Routes
+
+__all__ = ["Router", "assemble", "main", "serve"]
+
+LIFELINE: Final = "BOTSHARD_LIFELINE_FD"
+_EXIT_CONFIGURATION: Final = 2
+_EXIT_WORLD: Final = 1
+_FIRST_LOOK_S: Final = 5.0
+
+
+def main() -> int:
+    """Run the router; returns the exit code: 0 stopped, 1 the world would not let it, 2 the settings are wrong."""
+    try:
+        settings = Settings.read(os.environ)
+    except InvalidDocumentError as error:
+        configure_logs("router")
+        return _refuse_settings(error)
+    configure_logs("router", as_json=settings.log_as_json, level=settings.log_level)
+    log = logging.getLogger("router")
+    if settings.unknown:
+        log.warning("unknown settings are ignored", extra=fields(names=", ".join(settings.unknown)))
+    try:
+        store = open_store(settings.store_url, os.environ)
+    except InvalidDocumentError as error:
+        return _refuse_settings(error)
+    except WorldError as error:
+        log.error("store cannot be opened", extra=fields(why=str(error)))  # noqa: TRY400 - a message, not a traceback
+        return _EXIT_WORLD
+    try:
+        code: int = uvloop.run(_run(settings, store, os.environ))
+    finally:
+        store.close()
+    return code
+
+
+def _refuse_settings(error: InvalidDocumentError) -> int:
+    log = logging.getLogger("router")
+    for problem in error.problems:
+        log.error("setting refused", extra=fields(document=error.document, problem=str(problem)))
+    return _EXIT_CONFIGURATION
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router's parts, put together and not yet started."""
+
+    routes: Routes
+    pools: Pools
+    following: Following
+    counts: RouterCounts
+    account: BodyAccount
+    server: Server
+    app: Proxy
+
+
+def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], None] = lambda: None) -> Router:
+    """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain."""
+    counts = RouterCounts()
+    routes = Routes()
+    pools = Pools(settings.limits, tls=ssl.create_default_context())
+    account = BodyAccount(settings.limits.max_held_bytes)
+    following = Following(
+        routes,
+        pools,
+        table=TableFollower(store),
+        catalog=CatalogFollower(store),
+        counts=counts,
+        poll_interval_s=settings.poll_interval_s,
+    )
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
+    proxy = Proxy(
+        make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
+        Forwarding(routes, pools, following, counts),
+        routes=routes,
+        limits=settings.limits,
+        account=account,
+        counts=counts,
+        access_log=settings.access_log,
+    )
+    server = Server(make_config(proxy, drain_timeout_s=settings.drain_timeout_s), on_stop=on_stop)
+    return Router(routes, pools, following, counts, account, server, proxy)
+
+
+async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve on `listening` until the server is stopped; `on_ready` is called once the store was looked at."""
+    router.following.start()
+    serving = asyncio.create_task(router.server.serve(sockets=[listening]))
+    try:
+        with contextlib.suppress(TimeoutError):  # a store that hangs does not keep the router from serving
+            async with asyncio.timeout(_FIRST_LOOK_S):
+                await router.following.tried()
+        on_ready()
+        await serving
+    finally:
+        await router.following.stop()
+        router.pools.close()
+
+
+async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str]) -> int:
+    log = logging.getLogger("router")
+    try:
+        listening = listening_socket(host=settings.host, port=settings.port, fd=settings.listen_fd)
+    except OSError as error:
+        where = f"fd {settings.listen_fd}" if settings.listen_fd is not None else f"{settings.host}:{settings.port}"
+        log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
+        return _EXIT_WORLD
+    host, port = listening.getsockname()[:2]
+    notifier = Notifier(environ)
+
+    def stopping() -> None:
+        log.info("router stops", extra=fields(in_flight=sum(pool.outstanding for pool in router.pools)))
+        notifier.stopping()
+
+    def ready() -> None:
+        log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
+        notifier.ready()
+
+    router = assemble(settings, store, on_stop=stopping)
+    if environ.get(LIFELINE):
+        watch_lifeline(int(environ[LIFELINE]), router.server.stop)
+    await serve(router, listening, on_ready=ready)
+    notifier.close()
+    log.info("router stopped")
+    return 0
+
+
+def _gauges(routes: Routes, account: BodyAccount) -> dict[str, float]:
+    table = routes.table
+    return {
+        "bots": len(routes.bots),
+        "table_epoch": 0 if table is None else table.epoch,
+        "table_pools": 0 if table is None else len(table.pools),
+        "held_body_bytes": account.held_bytes,
+        "ready": routes.ready,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
