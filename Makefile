@@ -1,0 +1,62 @@
+# Everything is done with these verbs; `make help` lists them.
+#
+#   VENV=folder        environment to make and use (default .venv); checkouts with equal constraints.txt may share one
+#   PYTHON=python3.12  interpreter that makes the environment (default: the newest of 3.11 … 3.13 that is found)
+#   TORCH_INDEX=url    index to take PyTorch from, for instance PyTorch's own with CPU builds (default: pip's index)
+#   STORE=minio        `make demo` on MinIO (needs MINIO_BIN) instead of a folder
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV ?= .venv
+STORE ?= file
+TORCH_INDEX ?=
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell command -v $(name))))
+PYTEST_ARGS ?=
+
+bin := $(VENV)/bin
+stamp := $(VENV)/.installed-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help install demo test lint bench constraints clean
+
+help: ## List the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+install: $(stamp) ## Make the environment
+	@if [ "$(VENV)" = .venv ] && ! $(bin)/python -c 'import importlib.metadata as m; m.distribution("botshard")' 2>/dev/null; then \
+	  $(bin)/python -m pip install --quiet --no-deps --editable .; fi
+
+$(stamp): constraints.txt pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "botshard needs Python 3.11 or newer; $(PYTHON) is older. Say which: make PYTHON=/path/to/python3.12"; exit 1; }
+	@test -x $(bin)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "installing into $(VENV) (PyTorch and TensorFlow: some GB, some minutes)"
+	@if [ -n "$(TORCH_INDEX)" ]; then \
+	  $(bin)/python -m pip install --quiet --index-url "$(TORCH_INDEX)" -c constraints.txt torch; fi
+	@set -o pipefail; $(bin)/python scripts/dependencies.py local load \
+	  | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin
+	@rm -f $(VENV)/.installed-*; touch $@
+
+demo: install ## Train 200 bots, publish them, serve them, check every answer
+	$(bin)/python -m examples.demo --store $(STORE)
+
+test: install lint ## Run all checks and all tests
+	$(bin)/python -m pytest $(PYTEST_ARGS)
+
+lint: install ## Run the checks that need no test: style, types, imports
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports --no-cache
+
+bench: install ## Run the benchmarks of this release
+	$(bin)/python -m benchmarks.lookup
+	$(bin)/python -m benchmarks.router_overhead
+
+constraints: install ## Write constraints.txt from the environment as it is
+	@{ echo "# Exact versions that are tested together (Python 3.11, Linux). Written by: make constraints"; \
+	  $(bin)/python -m pip freeze --exclude-editable | grep -vE '^(botshard|torch==.*\+)'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## Remove what the verbs made, but for the environment
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov dist .botshard .demo

@@ -1,0 +1,35 @@
+"""Prints what pyproject.toml asks for, one requirement a line: the extras named as arguments, and the dev group.
+
+The environment holds dependencies only, so that several checkouts may share one (`VENV=…`).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+
+def requirements(document: dict[str, object], extras: list[str]) -> list[str]:
+    """Requirements of the project, of `extras` (and of the extras that they name), and of the dev group."""
+    project = document["project"]
+    groups = document["dependency-groups"]
+    assert isinstance(project, dict)
+    assert isinstance(groups, dict)
+    found: dict[str, None] = dict.fromkeys(project["dependencies"])
+    pending = list(extras)
+    while pending:
+        for requirement in project["optional-dependencies"][pending.pop()]:
+            own = re.fullmatch(r"botshard\[(.+)\]", requirement)
+            if own is not None:
+                pending += [name.strip() for name in own[1].split(",")]
+            else:
+                found[requirement] = None
+    found.update(dict.fromkeys(groups["dev"]))
+    return list(found)
+
+
+if __name__ == "__main__":
+    pyproject = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    sys.stdout.write("\n".join(requirements(tomllib.loads(pyproject.read_text()), sys.argv[1:])) + "\n")
