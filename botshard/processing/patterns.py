@@ -137,17 +137,22 @@ def _position(pattern: str, kind: str, fragment: str, message: str) -> int | Non
     if kind == "unexpected )":
         return _unbalanced(pattern, last_open=False)
     start = pattern.find(fragment) if fragment else -1
-    first = start
     while start >= 0:
-        # The fragment may stand earlier where it is harmless, in a character class say: there the pattern up to its
-        # end fails with another message.
-        try:
-            _compile(pattern[: start + len(fragment)])
-        except re2.error as error:
-            if _message(error) == message:
-                return start
-        start = pattern.find(fragment, start + 1)
-    return first if first >= 0 else None
+        # The fragment may stand earlier where it is harmless, in a character class say: then the pattern up to its next
+        # place does not fail in this way, as RE2 reads from left to right.
+        following = pattern.find(fragment, start + 1)
+        if following < 0 or _fails_with(pattern[:following], message):
+            return start
+        start = following
+    return None
+
+
+def _fails_with(pattern: str, message: str) -> bool:
+    try:
+        _compile(pattern)
+    except re2.error as error:
+        return _message(error) == message
+    return False
 
 
 def _unbalanced(pattern: str, *, last_open: bool) -> int | None:
