@@ -1,0 +1,1 @@
+"""The runtime core: no framework and no HTTP."""

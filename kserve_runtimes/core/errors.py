@@ -1,0 +1,84 @@
+"""What can stand between a request and its answer.
+
+```
+TerminalError
+├── UnknownBotError         no such bot, or it is retired
+├── UnknownVersionError     the bot is here, but another version of it is served
+├── MisdirectedError        the bot is another pool's
+└── PredictFailedError      the model or a processing step failed on this input
+TransientError
+├── LoadFailedError         the bot could not be loaded; tried again later
+├── PoolNotReadyError       table and catalog were not read yet, or the replica is ending
+└── DeadlineExceededError   nobody waits for the answer any more
+```
+"""
+
+from __future__ import annotations
+
+from botshard.sharding.errors import TerminalError, TransientError
+from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber
+
+__all__ = [
+    "DeadlineExceededError",
+    "LoadFailedError",
+    "MisdirectedError",
+    "PoolNotReadyError",
+    "PredictFailedError",
+    "UnknownBotError",
+    "UnknownVersionError",
+]
+
+
+class UnknownBotError(TerminalError):
+    """The catalog has no such bot that is not retired."""
+
+    def __init__(self, bot_id: str) -> None:
+        super().__init__(f"bot {bot_id[:128]!r} does not exist")
+        self.bot_id = bot_id
+
+
+class UnknownVersionError(TerminalError):
+    """A request named a version that is not the one served."""
+
+    def __init__(self, bot_id: BotId, asked: str, serving: VersionNumber) -> None:
+        super().__init__(f"bot {bot_id!r}: version {asked[:20]!r} is not served, version {serving} is")
+        self.bot_id = bot_id
+        self.serving = serving
+
+
+class MisdirectedError(TerminalError):
+    """The routing table gives the bot to other pools."""
+
+    def __init__(self, bot_id: BotId, pool: PoolName, epoch: Epoch) -> None:
+        super().__init__(f"bot {bot_id!r} is not in pool {pool} (routing table epoch {epoch}); route it again")
+        self.bot_id = bot_id
+        self.epoch = epoch
+
+
+class PredictFailedError(TerminalError):
+    """Model or processing raised on an input that fits the declaration."""
+
+    def __init__(self, bot_id: BotId, reason: str) -> None:
+        super().__init__(f"bot {bot_id!r} failed on this input: {reason}")
+        self.bot_id = bot_id
+
+
+class LoadFailedError(TransientError):
+    """The last load of a bot failed, or it failed so recently that it is not tried again yet."""
+
+    def __init__(self, bot_id: BotId, reason: str, *, retry_after_s: float) -> None:
+        super().__init__(f"bot {bot_id!r} cannot be loaded: {reason}", retry_after_s=retry_after_s)
+        self.bot_id = bot_id
+        self.reason = reason
+
+
+class PoolNotReadyError(TransientError):
+    """The replica cannot say yet, or not any more, which bots it has."""
+
+
+class DeadlineExceededError(TransientError):
+    """The time that the caller or the pool's group gives a request is over."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"not answered within {timeout_s:.3g} s")
+        self.timeout_s = timeout_s

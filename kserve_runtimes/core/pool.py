@@ -1,0 +1,284 @@
+"""One replica of a pool: what every way in (REST, gRPC, the SDK's own endpoints) asks, and what runs behind them.
+
+A request goes `locate` (is the bot ours? look again before saying no) → pin (load it if it is absent) → `run` (the
+model's threads) → unpin. Batching would take the place of the last hand-over to the threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from botshard.logs import fields
+from botshard.sharding.errors import WorldError
+from botshard.sharding.ids import BotId, Epoch, PoolName, check_bot_id
+from kserve_runtimes.core.assignment import NO_EPOCH, View
+from kserve_runtimes.core.bot import LoadedBot
+from kserve_runtimes.core.errors import (
+    DeadlineExceededError,
+    MisdirectedError,
+    PoolNotReadyError,
+    UnknownBotError,
+    UnknownVersionError,
+)
+from kserve_runtimes.core.follower import Follower
+from kserve_runtimes.core.metrics import Metrics
+from kserve_runtimes.core.notices import LoadNotices
+from kserve_runtimes.core.rates import RequestRates
+from kserve_runtimes.core.residents import Resident, Residents, Slot
+
+__all__ = ["Call", "Pool"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_UNKNOWN_GROUP_TIMEOUT_S: Final = 30.0
+"""Until the table names this pool's group, and with it a deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who is asked, and what the caller said about it."""
+
+    bot_id: str
+    version: str | None = None
+    """The version in the path; None: whichever is served."""
+    epoch: Epoch = NO_EPOCH
+    """The epoch that the router routed by; 0: it did not say."""
+
+
+class Pool:
+    """The bots of this replica and the way to them. Lives on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        name: PoolName,
+        follower: Follower,
+        residents: Residents,
+        notices: LoadNotices,
+        metrics: Metrics,
+        models: Executor,
+        request_timeout_s: float | None,
+    ) -> None:
+        self.name = name
+        self.residents = residents
+        self.metrics = metrics
+        self.view: View | None = None
+        self.problem: str | None = "the routing table was not read yet"
+        """Why there is no view, or why it may be old; None: all is well."""
+        self.rates = RequestRates(now_s=asyncio.get_running_loop().time())
+        self.warmed_epoch = NO_EPOCH
+        """Up to which epoch all bots that must be resident are, or failed."""
+        self.is_ready = False
+        """Once true it stays so: bots that come later are warmed beside those that serve already."""
+        self.on_report: Callable[[], None] = lambda: None
+        """Called when something changed that others wait for."""
+        self.on_ready: Callable[[], None] = lambda: None
+        self._follower = follower
+        self._notices = notices
+        self._models = models
+        self._request_timeout_s = request_timeout_s
+        self._viewed = asyncio.Event()
+        self._is_listening = False
+        self._check_scheduled = False
+        self._failed = 0
+        residents.on_change = self._schedule_check
+
+    # ── what table and catalog say ────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the table in force; 0: none."""
+        return self.view.epoch if self.view is not None else NO_EPOCH
+
+    async def follow(self, interval_s: float, /, *, expected: Callable[[], dict[BotId, float]]) -> None:
+        """Keep up with table and catalog until cancelled.
+
+        Args:
+            interval_s: between two polls.
+            expected: blocks, called once in the follower's thread: how much each bot was used before this start.
+        """
+        loop = asyncio.get_running_loop()
+        rates: dict[BotId, float] = {}
+        while True:
+            try:
+                view = await loop.run_in_executor(self._follower.executor, self._follower.poll)
+                if view is not None and self.view is None and view.realtime:
+                    rates = await loop.run_in_executor(self._follower.executor, expected)
+                if view is not None:
+                    self._apply(view, rates)
+                self._note_problem(None)
+            except WorldError as error:
+                self._note_problem(" ".join(str(error).split()))
+            except Exception:
+                # The follower must outlive a defect: without it this replica would serve an old table for ever.
+                log.exception("poll failed")
+            self.residents.retry(loop.time())
+            await asyncio.sleep(interval_s)
+
+    def _apply(self, view: View, rates: dict[BotId, float] | None = None) -> None:
+        before = self.epoch
+        self.view = view
+        self.metrics.epoch.set(view.epoch)
+        self.metrics.owned.set(len(view.owned))
+        self.residents.assign(view.owned, eager=view.realtime, rates=rates or self.rates.roll(self._now_s()))
+        if view.epoch != before:
+            log.info("routing table taken up", extra=fields(epoch=view.epoch, bots=len(view.owned)))
+        self._viewed.set()
+        self._schedule_check()
+
+    async def _look_again(self, look: Callable[[], View | None]) -> None:
+        view = await asyncio.get_running_loop().run_in_executor(self._follower.executor, look)
+        if view is not None:
+            self._apply(view)
+
+    def _note_problem(self, problem: str | None) -> None:
+        if problem != self.problem and problem is not None:
+            log.warning("store cannot be followed, what is known stays in force", extra=fields(problem=problem))
+        elif problem is None and self.problem is not None and self.view is not None and self._follower.polls > 1:
+            log.info("store is followed again")
+        self.problem = problem
+
+    # ── readiness ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_listening(self) -> None:
+        """The server accepts connections now; before that nothing is ready."""
+        self._is_listening = True
+        self._schedule_check()
+
+    def _schedule_check(self) -> None:
+        # Hundreds of loads end within one turn of the loop; readiness is worth one look for all of them.
+        if not self._check_scheduled:
+            self._check_scheduled = True
+            asyncio.get_running_loop().call_soon(self._check)
+
+    def _check(self) -> None:
+        self._check_scheduled = False
+        residents = self.residents
+        self.metrics.residents.set(sum(entry.slot is not None for entry in residents))
+        self.metrics.resident_bytes.set(residents.footprint_bytes)
+        failed = sum(entry.failure is not None for entry in residents)
+        tell = failed != self._failed
+        self._failed = failed
+        if self.view is not None and residents.settled() and self._is_listening:
+            tell |= self.warmed_epoch != self.view.epoch
+            self.warmed_epoch = self.view.epoch
+            if not self.is_ready:
+                self.is_ready = tell = True
+                log.info("pool ready", extra=fields(epoch=self.epoch, bots=len(residents), failed=failed))
+                self.on_ready()
+        if tell:
+            self.on_report()
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def timeout_s(self, asked_s: float | None, /) -> float:
+        """How long a request may take: what its caller has left, at most what the group (or the setting) gives."""
+        view = self.view
+        most_s = self._request_timeout_s or (view.request_timeout_s if view is not None else None)
+        most_s = most_s or _UNKNOWN_GROUP_TIMEOUT_S
+        return most_s if asked_s is None else min(asked_s, most_s)
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Counts one inference request."""
+        self._notices.begin()
+        self.metrics.in_flight.inc()
+        try:
+            yield
+        finally:
+            self.metrics.in_flight.dec()
+            self._notices.end()
+
+    async def locate(self, call: Call, /) -> Resident:
+        """The bot's entry, after looking again in catalog and table where it seems not to be ours.
+
+        Raises: UnknownBotError, MisdirectedError, PoolNotReadyError, StoreError.
+        """
+        bot_id = BotId(call.bot_id)
+        entry = self.residents.get(bot_id)
+        if entry is not None:
+            return entry
+        if check_bot_id(bot_id) is not None:
+            raise UnknownBotError(bot_id)
+        if self.view is None:
+            await self._wait_for_view()
+        follower = self._follower
+        if self.residents.get(bot_id) is None and not follower.knows(bot_id):
+            await self._look_again(lambda: follower.find(bot_id))
+            if not follower.knows(bot_id):
+                raise UnknownBotError(bot_id)
+        if self.residents.get(bot_id) is None and call.epoch > self.epoch:
+            await self._look_again(lambda: follower.catch_up(call.epoch))
+        entry = self.residents.get(bot_id)
+        if entry is None:
+            raise MisdirectedError(bot_id, self.name, self.epoch)
+        return entry
+
+    async def pin(self, call: Call, /) -> Slot:
+        """The loaded bot; give it back with `residents.unpin`.
+
+        Raises: what `locate` raises; LoadFailedError, UnknownVersionError.
+        """
+        entry = await self.locate(call)
+        slot = await self.residents.pin(entry.id)
+        serving = slot.bot.version.number
+        if call.version is not None and call.version != str(serving):
+            self.residents.unpin(entry.id, slot)
+            raise UnknownVersionError(entry.id, call.version, serving)
+        return slot
+
+    async def run(self, call: Call, job: Callable[[LoadedBot], T], /, *, deadline_s: float) -> tuple[LoadedBot, T]:
+        """`job` with the bot, on a model's thread.
+
+        Args:
+            call: which bot.
+            job: blocks; its errors come out here.
+            deadline_s: instant of the loop's clock; a job that has not started by then is not started.
+
+        Raises: what `pin` and `job` raise; DeadlineExceededError.
+        """
+        slot = await self.pin(call)
+        bot = slot.bot
+        self.rates.note(bot.id)
+        loop = asyncio.get_running_loop()
+
+        def timed() -> T:
+            started_s = loop.time()
+            if started_s > deadline_s:
+                raise DeadlineExceededError(0.0)
+            try:
+                return job(bot)
+            finally:
+                self.metrics.predict_seconds.observe(loop.time() - started_s)
+
+        def finished(future: asyncio.Future[T]) -> None:
+            self.residents.unpin(bot.id, slot)
+            if not future.cancelled():
+                future.exception()  # nobody may be waiting any more
+
+        future = loop.run_in_executor(self._models, timed)
+        future.add_done_callback(finished)
+        # A caller that gives up does not stop the thread, so the pin must last until the thread is done.
+        return bot, await asyncio.shield(future)
+
+    async def _wait_for_view(self) -> None:
+        """The first reading of table and catalog takes milliseconds, unless the store is away."""
+        while not self._viewed.is_set():
+            if self.problem is not None and self._follower.polls:
+                raise PoolNotReadyError(f"pool {self.name} cannot read its bots: {self.problem}", retry_after_s=1.0)
+            try:
+                await asyncio.wait_for(self._viewed.wait(), 0.05)
+            except TimeoutError:
+                continue
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()

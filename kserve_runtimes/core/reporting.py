@@ -1,0 +1,158 @@
+"""What this replica says of itself in the store: at once when others wait for it, else every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from botshard.logs import fields
+from botshard.sharding.errors import WorldError
+from botshard.sharding.ids import BotId
+from botshard.sharding.residency import Residency
+from botshard.store.base import ObjectStore
+from botshard.store.reports import BotReport, ReplicaReport, delete_report, read_reports, write_report
+from kserve_runtimes.core.follower import Follower
+from kserve_runtimes.core.notices import LoadNotices
+from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.residents import Resident
+
+__all__ = ["Reporter", "current_rss_bytes"]
+
+log = logging.getLogger(__name__)
+
+_LEAST_INTERVAL_S: Final = 0.25
+"""Between two reports, however much happens: a pool that loads 500 bots says so four times a second."""
+_PAST_S: Final = 600.0
+_KEPT_PAST_REPORTS: Final = 3
+"""The last reports of replicas that ended tell the next ones what is used most; more of them tell nothing new."""
+
+
+class Reporter:
+    """Writes the reports of one replica."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        pool: Pool,
+        *,
+        replica: str,
+        follower: Follower,
+        notices: LoadNotices,
+        base_rss_bytes: int,
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._replica = replica
+        self._follower = follower
+        self._notices = notices
+        self._base_rss_bytes = base_rss_bytes
+        self._wanted = asyncio.Event()
+        self._problem: str | None = None
+        self._expected: dict[BotId, float] = {}
+        pool.on_report = self._wanted.set
+
+    def expected(self) -> dict[BotId, float]:
+        """How much each bot was used lately, by the reports of this pool's replicas. Blocks."""
+        try:
+            reports, _ = read_reports(self._store, self._pool.name)
+        except WorldError:
+            return {}  # only an order of loading: any will do
+        rates: dict[BotId, float] = {}
+        for report in reports:
+            for bot_id, bot in report.bots.items():
+                rates[bot_id] = rates.get(bot_id, 0.0) + bot.rate_per_s
+        return rates
+
+    async def keep_reporting(self, interval_s: float, /) -> None:
+        """Report until cancelled."""
+        is_first = True
+        while True:
+            # The timer is what makes a silent replica's report young enough to be believed.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), interval_s)
+            self._wanted.clear()
+            if self._pool.view is None:
+                continue
+            await self.report()
+            if is_first:
+                is_first = False
+                await asyncio.to_thread(self._forget_past)
+            await asyncio.sleep(_LEAST_INTERVAL_S)
+
+    async def report(self, *, is_last: bool = False) -> None:
+        """Write one report; a store that is away is logged once and tried again with the next."""
+        report = self._describe(ready=self._pool.is_ready and not is_last)
+        try:
+            await asyncio.to_thread(write_report, self._store, report)
+            self._problem = None
+        except WorldError as error:
+            problem = " ".join(str(error).split())
+            if problem != self._problem:
+                log.warning("report cannot be written", extra=fields(problem=problem))
+            self._problem = problem
+
+    def _describe(self, *, ready: bool) -> ReplicaReport:
+        pool, residents = self._pool, self._pool.residents
+        rates = pool.rates.roll(asyncio.get_running_loop().time())
+        bots = {entry.id: _bot_report(entry, rates) for entry in (*residents.leaving, *residents)}
+        return ReplicaReport(
+            pool=pool.name,
+            replica=self._replica,
+            epoch=pool.epoch,
+            catalog_revision=self._follower.catalog_revision,
+            ready=ready,
+            warmed_epoch=pool.warmed_epoch,
+            at_s=time.time(),
+            resident_bytes=residents.footprint_bytes,
+            base_rss_bytes=self._base_rss_bytes,
+            in_flight=self._notices.in_flight,
+            requests_total=self._notices.requests,
+            bots=bots,
+        )
+
+    def _forget_past(self) -> None:
+        """Delete old reports of replicas that are long gone. Blocks."""
+        try:
+            reports, _ = read_reports(self._store, self._pool.name)
+            now_s = time.time()
+            past = [report for report in reports if report.replica != self._replica and now_s - report.at_s > _PAST_S]
+            for report in sorted(past, key=lambda report: -report.at_s)[_KEPT_PAST_REPORTS:]:
+                delete_report(self._store, report.pool, replica=report.replica)
+        except WorldError as error:
+            log.debug("past reports cannot be deleted", extra=fields(problem=str(error)))
+
+
+def _bot_report(entry: Resident, rates: Mapping[BotId, float]) -> BotReport:
+    slot = entry.slot
+    loading_or_failed = entry.state in (Residency.LOADING, Residency.FAILED)
+    return BotReport(
+        state=entry.state,
+        version=slot.bot.version.number if slot else entry.wanted.number if loading_or_failed else None,
+        footprint_bytes=slot.bot.footprint_bytes if slot else 0,
+        rate_per_s=round(rates.get(entry.id, 0.0), 4),
+        load_s=round(slot.load_s, 6) if slot else 0.0,
+        error=_error(entry),
+    )
+
+
+def _error(entry: Resident) -> str | None:
+    failure = entry.failure
+    if failure is None or entry.slot is None:
+        return failure.reason if failure else None
+    serving = entry.slot.bot.version.number
+    return f"version {failure.version} cannot be loaded, {serving} goes on: {failure.reason}"
+
+
+def current_rss_bytes() -> int:
+    """Memory of this process, in bytes; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,165 @@
+"""One replica: constructs everything, runs until it is told to end, drains. Only here the environment is read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
+
+import uvloop
+from prometheus_client import REGISTRY
+
+from botshard.logs import configure_logs, fields
+from botshard.notify import Notifier
+from botshard.sharding.errors import WorldError
+from botshard.sharding.ids import Framework as FrameworkName
+from botshard.store.catalog import CatalogFollower
+from botshard.store.table import TableFollower
+from botshard.store.urls import open_store
+from kserve_runtimes.core.follower import Follower
+from kserve_runtimes.core.lifeline import watch_lifeline
+from kserve_runtimes.core.loading import BotLoader
+from kserve_runtimes.core.metrics import Metrics
+from kserve_runtimes.core.model import Framework
+from kserve_runtimes.core.notices import LoadNotices
+from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
+from kserve_runtimes.core.residents import Residents
+from kserve_runtimes.serving.server import PoolServer
+from kserve_runtimes.settings import Settings, read_settings
+
+__all__ = ["import_framework", "run"]
+
+log = logging.getLogger(__name__)
+
+_EXIT_SETTINGS = 2
+_EXIT_WORLD = 1
+
+
+def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, errors: TextIO | None = None) -> int:
+    """Serve until SIGTERM, SIGINT or the end of the lifeline; the process's exit code.
+
+    Args:
+        environ: settings.
+        server: one that was built before (by a zygote); None: build it.
+        errors: where wrong settings are told, standard error by default.
+    """
+    try:
+        settings = read_settings(environ)
+    except WorldError as error:
+        (errors or sys.stderr).write(f"{error}\n")
+        return _EXIT_SETTINGS
+    configure_logs(f"pool.{settings.framework}", as_json=settings.log_format == "json", level=settings.log_level)
+    server = server or PoolServer()
+    # The SDK makes log records of its own for each request; they are below this level and cost nothing then.
+    configure_logs(f"pool.{settings.framework}", as_json=settings.log_format == "json", level=settings.log_level)
+    try:
+        framework = _make_framework(settings.framework, threads=settings.threads)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, environ, server, framework))
+    except (WorldError, OSError) as error:
+        log.error("replica cannot start", extra=fields(pool=settings.pool, problem=str(error)))  # noqa: TRY400 - no defect
+        return _EXIT_WORLD
+
+
+def import_framework(name: FrameworkName, /) -> None:
+    """Import a framework and what loads its models, starting nothing."""
+    match name:
+        case "torch":
+            import kserve_runtimes.torch.framework
+        case _:
+            import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
+
+
+def _make_framework(name: FrameworkName, *, threads: int) -> Framework:
+    match name:
+        case "torch":
+            from kserve_runtimes.torch.framework import TorchFramework
+
+            return TorchFramework(threads=threads)
+        case _:
+            from kserve_runtimes.tensorflow.framework import TensorFlowFramework
+
+            return TensorFlowFramework(threads=threads)
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """The socket to accept on: the inherited one, or a new one."""
+    if settings.listen_fd is not None:
+        return socket.socket(fileno=settings.listen_fd)
+    listener = socket.create_server(("", settings.http_port), backlog=1024)
+    log.info("listening", extra=fields(port=listener.getsockname()[1]))
+    return listener
+
+
+async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolServer, framework: Framework) -> int:
+    listener = _listener(settings)
+    store = open_store(settings.store_url, environ)
+    notifier = Notifier(environ)
+    metrics = Metrics(REGISTRY)
+    notices = LoadNotices(notifier)
+    follower = Follower(TableFollower(store), CatalogFollower(store), pool=settings.pool, metrics=metrics)
+    load = BotLoader(store, settings.cache_dir, framework, settings.pool_memory_bytes)
+    loaders = ThreadPoolExecutor(settings.loaders, "load")
+    models = ThreadPoolExecutor(settings.threads, "model")
+    pool = Pool(
+        name=settings.pool,
+        follower=follower,
+        residents=Residents(load, executor=loaders, loaders=settings.loaders, metrics=metrics),
+        notices=notices,
+        metrics=metrics,
+        models=models,
+        request_timeout_s=settings.request_timeout_s,
+    )
+    pool.on_ready = notifier.ready
+    reporter = Reporter(
+        store,
+        pool,
+        replica=settings.replica,
+        follower=follower,
+        notices=notices,
+        base_rss_bytes=current_rss_bytes(),
+    )
+
+    def end(reason: str) -> None:
+        log.info("draining", extra=fields(reason=reason, in_flight=notices.in_flight))
+        notifier.stopping()
+        server.drain()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, signal.Signals(number).name)
+    if settings.lifeline_fd is not None:
+        watch_lifeline(settings.lifeline_fd, lambda: end("lifeline cut"))
+
+    following = [
+        asyncio.create_task(pool.follow(settings.poll_interval_s, expected=reporter.expected)),
+        asyncio.create_task(reporter.keep_reporting(settings.report_interval_s)),
+    ]
+    try:
+        await server.serve(
+            pool,
+            listener=listener,
+            grpc_port=settings.grpc_port,
+            max_body_bytes=settings.max_body_bytes,
+            grace_s=settings.grace_s,
+            on_listening=pool.note_listening,
+        )
+    finally:
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+    if pool.view is not None:
+        await reporter.report(is_last=True)
+    follower.close()
+    for executor in (loaders, models):
+        executor.shutdown(wait=False, cancel_futures=True)
+    notifier.close()
+    log.info("ended", extra=fields(requests=notices.requests, pid=os.getpid()))
+    return 0

@@ -1,0 +1,198 @@
+"""The pool as KServe's SDK sees it: a repository of models, and a data plane over it.
+
+What the SDK keeps doing (gRPC, `/metrics`, its own endpoints) goes through these; they hold no state of their own. An
+entry appears in the repository when the routing table gives the bot to this pool, whether it is loaded or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from botshard import __version__
+from botshard.oip import headers
+from botshard.oip.errors import InvalidInputError
+from botshard.oip.metadata import EXTENSIONS
+from botshard.oip.rest import fit_inputs
+from botshard.oip.tensors import Tensor, tensor_from_binary, tensor_from_json
+from botshard.sharding.errors import CallerError
+from botshard.sharding.ids import BotId, Epoch
+from kserve_runtimes.core.bot import LoadedBot
+from kserve_runtimes.core.errors import DeadlineExceededError
+from kserve_runtimes.core.pool import Call, Pool
+from kserve_runtimes.serving import models
+from kserve_runtimes.serving.sdk import (
+    DataPlane,
+    InferenceVerb,
+    InferOutput,
+    InferRequest,
+    InferResponse,
+    InvalidInput,
+    Model,
+    ModelRepository,
+)
+
+__all__ = ["BotDataPlane", "BotModel", "BotRepository"]
+
+
+class BotRepository(ModelRepository):  # type: ignore[misc]
+    """The bots of one pool. Made before the pool (in the zygote) and bound to it later."""
+
+    def __init__(self) -> None:
+        super().__init__(models_dir="/nonexistent")
+        self._pool: Pool | None = None
+
+    def bind(self, pool: Pool, /) -> None:
+        """Serve `pool` from now on."""
+        self._pool = pool
+
+    @property
+    def pool(self) -> Pool:
+        """The pool; there is one as soon as anything can ask."""
+        if self._pool is None:
+            raise CallerError("the repository was asked before it was bound to a pool")
+        return self._pool
+
+    def get_model(self, name: str) -> BotModel:
+        """The bot as a model. Whether it exists is found out when it is used: the catalog may have to be asked."""
+        return BotModel(name, self.pool)
+
+    def get_models(self) -> dict[str, BotModel]:
+        """Every bot of the pool."""
+        return {entry.id: BotModel(entry.id, self.pool) for entry in self.pool.residents} if self._pool else {}
+
+    async def is_model_ready(self, name: str) -> bool:
+        """Whether the bot is loaded."""
+        entry = await self.pool.locate(Call(name))
+        return entry.slot is not None
+
+    async def load(self, name: str) -> bool:
+        """Load the bot and wait for it."""
+        await models.load(self.pool, Call(name))
+        return True
+
+    def unload(self, name: str) -> None:
+        """Take the bot out of memory."""
+        models.check_unloadable(self.pool)
+        self.pool.residents.evict(BotId(name))
+
+
+class BotModel(Model):  # type: ignore[misc]
+    """One bot as a model of the SDK: a name, and the way to the pool."""
+
+    def __init__(self, name: str, pool: Pool) -> None:
+        super().__init__(name)
+        self._pool = pool
+        entry = pool.residents.get(BotId(name))
+        self.ready = entry is not None and entry.slot is not None
+
+    def load(self) -> bool:
+        """Nothing: the SDK calls this on its event loop, and the bot is loaded by the request that follows."""
+        return self.ready
+
+    async def __call__(
+        self,
+        body: Any,
+        headers: Mapping[str, str] | None = None,
+        verb: Any = InferenceVerb.PREDICT,
+    ) -> tuple[Any, dict[str, str]]:
+        """Answer an `InferRequest`. Takes the place of the SDK's steps, whose metrics have a label for each model."""
+        if verb != InferenceVerb.PREDICT:
+            raise NotImplementedError("bots have no explainer")
+        if not isinstance(body, InferRequest):
+            raise InvalidInput("expected an inference request of the Open Inference Protocol")
+        bot, outputs = await self._predict(body, headers or {})
+        version = str(bot.version.number)
+        response = InferResponse(
+            response_id=body.id or "",
+            model_name=bot.id,
+            model_version=version,
+            infer_outputs=[_infer_output(tensor, as_raw=body.use_binary_outputs) for tensor in outputs],
+            use_binary_outputs=body.use_binary_outputs,
+        )
+        return response, {"x-botshard-bot-version": version}
+
+    async def _predict(self, request: Any, sent: Mapping[str, str]) -> tuple[LoadedBot, list[Tensor]]:
+        pool = self._pool
+        wanted = [output.name for output in request.request_outputs or ()]
+
+        def job(bot: LoadedBot) -> list[Tensor]:
+            outputs = bot.predict(fit_inputs([_tensor(item) for item in request.inputs], bot.spec.inputs))
+            for name in wanted:
+                if name not in outputs:
+                    raise InvalidInputError(name, f"is unknown; the outputs are {', '.join(outputs)}", kind="output")
+            return [outputs[name] for name in wanted or outputs]
+
+        call = Call(self.name, request.model_version or None, Epoch(int(_number(sent, headers.EPOCH) or 0)))
+        timeout_s = pool.timeout_s(_number(sent, headers.REQUEST_TIMEOUT))
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        with pool.in_flight():
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    return await pool.run(call, job, deadline_s=deadline_s)
+            except (TimeoutError, DeadlineExceededError) as error:
+                raise DeadlineExceededError(timeout_s) from error
+
+
+class BotDataPlane(DataPlane):  # type: ignore[misc]
+    """The SDK's data plane with our answers where its own are constant or load models on the event loop."""
+
+    def __init__(self, repository: BotRepository) -> None:
+        super().__init__(model_registry=repository)
+        self._repository = repository
+
+    def metadata(self) -> dict[str, object]:
+        """What this server is."""
+        return {"name": "botshard", "version": __version__, "extensions": list(EXTENSIONS)}
+
+    async def model_metadata(self, model_name: str) -> dict[str, object]:
+        """A bot's inputs and outputs."""
+        document, _ = await models.metadata_document(self._repository.pool, Call(model_name))
+        return document
+
+    async def ready(self) -> bool:
+        """Whether traffic may come."""
+        return self._repository.pool.is_ready
+
+    async def get_model(self, name: str) -> BotModel:
+        """The bot; loading an absent one is left to the request."""
+        return self._repository.get_model(name)
+
+
+def _number(sent: Mapping[str, str], name: str) -> float | None:
+    text = sent.get(name)
+    try:
+        return None if text is None else max(float(text), 0.0)
+    except ValueError as error:
+        raise InvalidInputError(None, f"metadata {name} must be a number of at least 0, found {text!r}") from error
+
+
+def _tensor(item: Any) -> Tensor:
+    """An input of the SDK, raw or typed, as ours."""
+    name, datatype, shape = str(item.name), str(item.datatype), tuple(int(size) for size in item.shape)
+    if any(size < 0 for size in shape):
+        raise InvalidInputError(name, f"shape {list(shape)} has a negative size")
+    raw = item._raw_data  # noqa: SLF001 - the SDK has no other way to the bytes than to decode and copy them
+    if raw is not None:
+        return tensor_from_binary(name, datatype, shape, memoryview(raw))
+    data = list(item.data or ())
+    if datatype == "BYTES":
+        if len(data) != _count(shape):
+            raise InvalidInputError(name, f"{len(data)} elements, but shape {list(shape)} takes {_count(shape)}")
+        return Tensor(name, datatype, shape, data)
+    return tensor_from_json(name, datatype, shape, data)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _infer_output(tensor: Tensor, *, as_raw: bool) -> Any:
+    """An output of ours as the SDK's: it writes arrays as raw contents and lists as typed ones."""
+    array = tensor.numpy()
+    data = array if as_raw or tensor.datatype == "FP16" else array.reshape(-1).tolist()
+    return InferOutput(name=tensor.name, shape=list(tensor.shape), datatype=tensor.datatype, data=data)

@@ -1,0 +1,1 @@
+"""TensorFlow: Keras v3 archives and SavedModels."""

@@ -1,0 +1,1 @@
+"""PyTorch: safetensors with a declared architecture, and `torch.export` programs."""

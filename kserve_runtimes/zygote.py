@@ -1,0 +1,172 @@
+"""`python -m kserve_runtimes.zygote --framework torch`: imports what a replica needs, then forks replicas on request.
+
+It starts nothing: no thread, no event loop, no channel, no op, because a fork copies only the thread that forks and
+whatever the others held stays locked in the child for ever. That is checked after the imports, not hoped for. What was
+imported and built is frozen out of the garbage collector's sight, so that its pages stay shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NoReturn
+
+from botshard.local.zygote_wire import (
+    CONTROL_FD_VARIABLE,
+    Forked,
+    ForkRequest,
+    ZygoteExit,
+    ZygoteReady,
+    receive,
+    send,
+)
+from botshard.sharding.ids import Framework
+from kserve_runtimes.settings import FRAMEWORKS
+
+__all__ = ["main"]
+
+_EXIT_NOT_SINGLE: Final = 3
+_EXIT_DEFECT: Final = 70  # EX_SOFTWARE of sysexits.h
+_THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(arguments: list[str], environ: Mapping[str, str], /) -> int:
+    """Run the zygote until its control socket is closed; its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m kserve_runtimes.zygote", description=__doc__)
+    parser.add_argument("--framework", choices=FRAMEWORKS, required=True, help="what the replicas run")
+    framework = Framework(parser.parse_args(arguments).framework)
+    control = socket.socket(fileno=int(environ[CONTROL_FD_VARIABLE]))
+    control.set_inheritable(False)
+    _end_with_the_stack()
+    started_s = time.monotonic()
+    server = _import_everything(framework)
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads != 1:
+        sys.stderr.write(f"zygote: {threads} threads after the imports; a fork would lose them\n")
+        return _EXIT_NOT_SINGLE
+    gc.collect()
+    gc.freeze()
+    send(control, ZygoteReady(framework=framework, import_s=time.monotonic() - started_s))
+    return _Zygote(control, server).run()
+
+
+def _end_with_the_stack() -> None:
+    """The keeper tells a zygote to end by closing its socket; a Ctrl-C meant for the keeper must not end it first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _import_everything(framework: Framework) -> object:
+    for name in _THREAD_VARIABLES:
+        os.environ.setdefault(name, "1")
+    import re2  # noqa: F401 - used by processing steps, compiled when a bot is loaded
+
+    import botshard.store.files
+    import botshard.store.s3  # noqa: F401 - `open_store` imports the one it needs
+    from botshard.processing.registry import all_steps
+    from kserve_runtimes.main import import_framework
+    from kserve_runtimes.serving.server import PoolServer
+
+    all_steps()
+    import_framework(framework)
+    return PoolServer()
+
+
+class _Zygote:
+    """Serves the control socket. One thread, so requests and exits are told in the order they happen."""
+
+    def __init__(self, control: socket.socket, server: object) -> None:
+        self._control = control
+        self._server = server
+        self._children: set[int] = set()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        """Until the control socket is closed. Children go on."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._control, selectors.EVENT_READ)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj is self._control:
+                        if not self._take_request(selector):
+                            return 0
+                    else:
+                        self._reap()
+
+    def _take_request(self, selector: selectors.BaseSelector) -> bool:
+        try:
+            received = receive(self._control)
+        except OSError:
+            return False
+        if received is None:
+            return False
+        message, fds = received
+        if isinstance(message, ForkRequest):
+            self._fork(message, fds, selector)
+        for fd in fds:
+            os.close(fd)
+        return True
+
+    def _fork(self, request: ForkRequest, fds: tuple[int, ...], selector: selectors.BaseSelector) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._become_replica(request, fds, selector)
+        self._children.add(pid)
+        send(self._control, Forked(token=request.token, pid=pid))
+
+    def _become_replica(self, request: ForkRequest, fds: tuple[int, ...], selector: selectors.BaseSelector) -> NoReturn:
+        """What the child does; it never returns into the zygote's code."""
+        code = _EXIT_DEFECT
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            selector.close()
+            self._control.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            environ = {**request.environ, **dict(zip(request.fd_variables, map(str, fds), strict=True))}
+            os.environ.clear()
+            os.environ.update(environ)
+            sys.argv[:] = ["kserve_runtimes"]
+            from kserve_runtimes.main import run
+            from kserve_runtimes.serving.server import PoolServer
+
+            assert isinstance(self._server, PoolServer)  # noqa: S101 - narrows what was built before the imports
+            code = run(environ, server=self._server)
+        except BaseException:  # noqa: BLE001 - the child must end here, whatever happened
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_read, 512):
+                pass
+        for pid in list(self._children):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._children.discard(pid)
+                with contextlib.suppress(OSError):  # the keeper is gone: the loop ends at its next turn
+                    send(self._control, ZygoteExit(pid=pid, exit_code=os.waitstatus_to_exitcode(status)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
