@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import MINIO_HINT, MinioServer, minio_binary, servers_are_required
+
+# Two busy cores make single examples slow; what is slow for real, the time limit of the test tells.
+settings.register_profile("botshard", deadline=None)
+settings.load_profile("botshard")
 
 
 @pytest.fixture(scope="session")

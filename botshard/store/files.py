@@ -51,6 +51,8 @@ _LOCK_POLL_S = 0.002
 _COPY_BYTES = 1 << 20
 _RENAME_ATTEMPTS = 5  # a deletion may remove the empty folder between making it and renaming into it
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_FOLDER = frozenset({errno.EEXIST, errno.ENOTDIR})
+_NO_OBJECT = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 
 
 class FileStore:
@@ -246,20 +248,19 @@ class FileStore:
             raise self._translated(error, action, key) from error
 
     def _translated(self, error: OSError, action: str, key: str) -> StoreError:
-        what = f"{self.url}: cannot {action} {key!r}" if key else f"{self.url}: cannot {action} the store"
-        reason = error.strerror or str(error)
+        what = f"{self.url}: cannot {action} {f'{key!r}' if key else 'the store'}: {error.strerror or error}"
+        absent = error.errno in {errno.ENOENT, errno.ENOTDIR}
         if error.errno in NO_SPACE:
-            return StoreFullError(f"{what}: {reason}; free some space", retry_after_s=5.0)
-        if error.errno in _DENIED:
-            return StoreDeniedError(f"{what}: {reason}; check owner and mode of the folder")
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-            if not (self._root / _LOCKS).is_dir():
-                return self._gone()
-            if error.errno == errno.ENOENT and action != "write":
-                return ObjectNotFoundError(key, where=self.url)
-        if error.errno in {errno.EISDIR, errno.ENOTDIR, errno.ELOOP}:
-            return StoreDeniedError(f"{what}: {reason}; a key is either an object or the start of others, not both")
-        return StoreUnavailableError(f"{what}: {reason}", retry_after_s=1.0)
+            return StoreFullError(f"{what}; free some space", retry_after_s=5.0)
+        if error.errno in _DENIED or (action == "open" and error.errno in _NO_FOLDER):
+            return StoreDeniedError(f"{what}; check path, owner and mode of the folder")
+        if absent and not (self._root / _LOCKS).is_dir():
+            return self._gone()
+        if error.errno in _NO_OBJECT:
+            return StoreDeniedError(f"{what}; a key is either an object or the start of others, not both")
+        if absent and action != "write":
+            return ObjectNotFoundError(key, where=self.url)
+        return StoreUnavailableError(what, retry_after_s=1.0)
 
     def _gone(self) -> StoreUnavailableError:
         return StoreUnavailableError(

@@ -148,12 +148,12 @@ def describe_file(path: Path, /) -> FileEntry:
 
     Raises: InvalidDocumentError for a symbolic link, folder or device; OSError where it cannot be read.
     """
-    if stat.S_ISLNK(path.lstat().st_mode):
-        raise InvalidDocumentError(str(path), [Problem("", "a symbolic link", "a file; copy what it points to")])
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        found = "a symbolic link" if stat.S_ISLNK(mode) else "a folder or device"
+        raise InvalidDocumentError(str(path), [Problem("", found, "a file, not something that leads to one")])
+    # The file may be another one by now: a link is not followed, and a pipe does not block.
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as file:  # noqa: PTH123
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InvalidDocumentError(str(path), [Problem("", "a folder or device", "a file")])
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return FileEntry(digest, file.tell())
 

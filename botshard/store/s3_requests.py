@@ -53,8 +53,11 @@ _SIGNATURES_KEPT = 1024
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 _CHUNK_BYTES = 1 << 20
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
+_FULL_CODE = "XMinioStorageFull"
+# MinIO calls it by its name only once it has noticed; the write that fills the disk gets an internal error with this.
+_NO_SPACE_TEXT = b"no space left on device"
 _RETRIED = frozenset({429, 500, 502, 503, 504})
-_FULL_CODES = frozenset({"XMinioStorageFull", "StorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
+_FULL_CODES = frozenset({_FULL_CODE, "StorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
 _CREDENTIAL_CODES = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidTokenId", "ExpiredToken"})
 
 
@@ -76,6 +79,8 @@ class Answer:
     @property
     def code(self) -> str:
         """The error code in the body; empty where there is none."""
+        if self.status >= 400 and _NO_SPACE_TEXT in self.data:
+            return _FULL_CODE
         match = _CODE.search(self.data)
         return match.group(1).decode() if match else ""
 
@@ -203,7 +208,8 @@ def translated(error: Exception, key: str, where: str, /) -> StoreError:
     """Our error for one of the HTTP or client library's."""
     match error:
         case S3Error():
-            return _by_status(error.response.status, error.code or "", key, where)
+            full = _NO_SPACE_TEXT.decode() in (error.message or "")
+            return _by_status(error.response.status, _FULL_CODE if full else error.code or "", key, where)
         case ServerError():
             return _by_status(error.status_code, "", key, where)
         case InvalidResponseError():
