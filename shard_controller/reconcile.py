@@ -51,7 +51,7 @@ class Reconciler:
         """One turn; True where there was something to plan. Raises: WorldError."""
         changed = self.observer.look()
         due = self.observer.reports_changed and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
-        if not (changed or due or not self._settled):
+        if not (changed or due or not self._settled or self.observer.problems() != self._problems):
             return False
         observed = self.observer.observation()
         placement = place(observed.snapshot)

@@ -1,0 +1,141 @@
+"""A controller's surroundings: a real store, a real local home, and a test that plays keeper and replicas by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from botshard.local.home import LocalHome
+from botshard.sharding.catalog import Bot, FamilyKey, Version
+from botshard.sharding.fleet import PoolPhase, PoolStatus
+from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, TenantId, VersionNumber
+from botshard.sharding.routing import RoutingTable
+from botshard.sharding.units import MEBIBYTE
+from botshard.store.catalog import CatalogStore
+from botshard.store.reports import ReplicaReport, write_report
+from botshard.store.table import TableStore
+from botshard.store.urls import open_store
+from shard_controller.group_files import GroupFiles
+from shard_controller.local import LocalPools
+from shard_controller.observe import Observer
+from shard_controller.reconcile import Reconciler
+
+REALTIME = """
+apiVersion: botshard.dev/v1alpha1
+kind: PoolGroup
+metadata: {name: realtime}
+spec: {class: realtime, pool: {memory: 64Mi, bots: 1000}, shardReplicas: 1}
+---
+apiVersion: botshard.dev/v1alpha1
+kind: PoolGroup
+metadata: {name: non-realtime}
+spec: {class: non-realtime, pool: {memory: 64Mi, bots: 1000}}
+"""
+
+
+class World:
+    """Everything around a controller; `now_s` only moves when a test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = open_store((folder / "store").as_uri(), os.environ)
+        self.home = LocalHome(open_store((folder / "home").as_uri(), os.environ))
+        self.groups = folder / "groups.yaml"
+        self.groups.write_text(REALTIME)
+        self.now_s = 1_000_000.0
+        self._port = 40_000
+        self._urls: dict[PoolName, str] = {}
+        self._reported: dict[tuple[PoolName, str], int] = {}
+
+    def controller(self) -> Reconciler:
+        """A controller that has just started."""
+        groups = GroupFiles((self.groups,))
+        home = LocalPools(self.home)
+        return Reconciler(
+            self.store,
+            home,
+            Observer(self.store, home, groups),
+            grace_s=5.0,
+            replan_interval_s=0.0,
+            now_s=lambda: self.now_s,
+            monotonic_s=lambda: self.now_s,
+        )
+
+    def publish(self, count: int, *, group: str = "realtime", prefix: str = "bot", size_bytes: int = MEBIBYTE) -> None:
+        """Put bots into the catalog, as publishing does after it has stored their artifacts."""
+        key = FamilyKey(GroupName(group), Framework("torch"))
+        version = Version(VersionNumber(1), "0" * 64, size_bytes, key, 0)
+        bots = [Bot(BotId(f"{prefix}-{index}"), TenantId("acme"), (version,)) for index in range(count)]
+        CatalogStore(self.store).change_many({bot.id: _becomes(bot) for bot in bots})
+
+    def retire(self, bot_ids: Iterable[str]) -> None:
+        """Retire bots."""
+
+        def edit(bot: Bot | None) -> Bot | None:
+            return bot and Bot(bot.id, bot.tenant, bot.versions, bot.rollout, retired=True)
+
+        CatalogStore(self.store).change_many({BotId(bot_id): edit for bot_id in bot_ids})
+
+    def keep(self) -> None:
+        """What the keeper does: make the pools that are wanted, and say how they are."""
+        statuses = []
+        for spec in self.home.specs() or ():
+            if spec.name not in self._urls:
+                self._port += 1
+                self._urls[spec.name] = f"http://127.0.0.1:{self._port}"
+            asleep = not spec.group.realtime
+            phase, members = (PoolPhase.ASLEEP, ()) if asleep else (PoolPhase.READY, ("r1",))
+            count = len(members)
+            statuses.append(PoolStatus(spec.name, self._urls[spec.name], phase, count, count, "", members))
+        self.home.write_statuses(statuses)
+
+    def warm(self) -> None:
+        """What replicas do: load what is theirs under the published table, and report that."""
+        epoch = self.table().epoch
+        for status in self.home.statuses().values():
+            for member in status.members:
+                if self._reported.get((status.name, member)) != epoch:
+                    self.report(status.name, member, warmed_epoch=epoch)
+
+    def report(self, pool: PoolName, replica: str, *, warmed_epoch: int, at_s: float | None = None) -> None:
+        """One replica's report, without bots."""
+        self._reported[pool, replica] = warmed_epoch
+        write_report(
+            self.store,
+            ReplicaReport(
+                pool=pool,
+                replica=replica,
+                epoch=Epoch(warmed_epoch),
+                catalog_revision=1,
+                ready=True,
+                warmed_epoch=Epoch(warmed_epoch),
+                at_s=self.now_s if at_s is None else at_s,
+                resident_bytes=0,
+                base_rss_bytes=0,
+                in_flight=0,
+                requests_total=0,
+                bots={},
+            ),
+        )
+
+    def table(self) -> RoutingTable:
+        """As published."""
+        found = TableStore(self.store).read()
+        assert found is not None
+        return found[0]
+
+    def settle(self, controller: Reconciler, *, most: int = 30) -> int:
+        """Turns until there is nothing left to do, the keeper and the replicas doing theirs; how many."""
+        for turn in range(most):
+            self.now_s += 2.0
+            worked = controller.reconcile()
+            self.keep()
+            if TableStore(self.store).read() is not None:
+                self.warm()
+            if not worked:
+                return turn
+        raise AssertionError("does not settle")
+
+
+def _becomes(bot: Bot) -> Callable[[Bot | None], Bot | None]:
+    return lambda _: bot
