@@ -1,7 +1,7 @@
 # Everything is done with these verbs; `make help` lists them.
 #
 #   VENV=folder        environment to make and use (default .venv); checkouts with equal constraints.txt may share one
-#   PYTHON=python3.12  interpreter that makes the environment (default: the newest of 3.11 … 3.13 that is found)
+#   PYTHON=python3.12  interpreter that makes the environment (default: python3 if it is 3.11 … 3.13, else one that is)
 #   TORCH_INDEX=url    index to take PyTorch from, for instance PyTorch's own with CPU builds (default: pip's index)
 #   STORE=minio        `make demo` on MinIO (needs MINIO_BIN) instead of a folder
 
@@ -10,7 +10,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 STORE ?= file
 TORCH_INDEX ?=
-PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3,$(shell command -v $(name))))
+PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do \
+  "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v "$$name" && break; done)
 PYTEST_ARGS ?=
 
 bin := $(VENV)/bin
@@ -27,8 +28,8 @@ install: $(stamp) ## Make the environment
 	  $(bin)/python -m pip install --quiet --no-deps --editable .; fi
 
 $(stamp): constraints.txt pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "botshard needs Python 3.11 or newer; $(PYTHON) is older. Say which: make PYTHON=/path/to/python3.12"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "botshard needs Python 3.11, 3.12 or 3.13, and none was found; say where one is:" \
+	  "make PYTHON=/path/to/python3.12"; exit 1; }
 	@test -x $(bin)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "installing into $(VENV) (PyTorch and TensorFlow: some GB, some minutes)"
 	@if [ -n "$(TORCH_INDEX)" ]; then \
