@@ -57,7 +57,7 @@ def main(arguments: list[str], environ: Mapping[str, str], /) -> int:
     gc.collect()
     gc.freeze()
     send(control, ZygoteReady(framework=framework, import_s=time.monotonic() - started_s))
-    return _Zygote(control, server).run()
+    return _Zygote(control, server, framework).run()
 
 
 def _end_with_the_stack() -> None:
@@ -84,9 +84,10 @@ def _import_everything(framework: Framework) -> object:
 class _Zygote:
     """Serves the control socket. One thread, so requests and exits are told in the order they happen."""
 
-    def __init__(self, control: socket.socket, server: object) -> None:
+    def __init__(self, control: socket.socket, server: object, framework: Framework) -> None:
         self._control = control
         self._server = server
+        self._framework = framework
         self._children: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -139,9 +140,12 @@ class _Zygote:
             self._control.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
-            environ = {**request.environ, **dict(zip(request.fd_variables, map(str, fds), strict=True))}
-            os.environ.clear()
-            os.environ.update(environ)
+            passed = dict(zip(request.fd_variables, map(str, fds), strict=True))
+            if CONTROL_FD_VARIABLE in passed:
+                os._exit(self._stand_by(socket.socket(fileno=int(passed[CONTROL_FD_VARIABLE]))))
+            os.environ.pop(CONTROL_FD_VARIABLE, None)
+            os.environ.update({**request.environ, **passed})
+            environ = dict(os.environ)
             sys.argv[:] = ["kserve_runtimes"]
             from kserve_runtimes.main import run
             from kserve_runtimes.serving.server import PoolServer
@@ -155,6 +159,12 @@ class _Zygote:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
+
+    def _stand_by(self, control: socket.socket) -> int:
+        """Be the zygote that takes over when this one dies: everything is imported already, since it is a fork."""
+        _end_with_the_stack()
+        send(control, ZygoteReady(framework=self._framework, import_s=0.0))
+        return _Zygote(control, self._server, self._framework).run()
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):

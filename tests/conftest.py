@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests.servers import MINIO_HINT, MinioServer, minio_binary, servers_are_required
+from tests.servers import MINIO_HINT, MinioServer, is_required, minio_binary
 
 # Two busy cores make single examples slow; what is slow for real, the time limit of the test tells.
 settings.register_profile("botshard", deadline=None)
@@ -31,7 +31,7 @@ def own_minio() -> Iterator[MinioServer]:
 def _minio_or_skip() -> MinioServer:
     binary = minio_binary()
     if binary is None:
-        if servers_are_required():
-            pytest.fail(f"BOTSHARD_REQUIRE_SERVERS=1, but {MINIO_HINT}", pytrace=False)
+        if is_required("minio"):
+            pytest.fail(f"BOTSHARD_REQUIRE_SERVERS names minio, but {MINIO_HINT}", pytrace=False)
         pytest.skip(MINIO_HINT)
     return MinioServer(binary)

@@ -15,7 +15,7 @@ import urllib3
 
 from tests.waiting import eventually
 
-__all__ = ["MINIO_HINT", "MinioServer", "free_port", "minio_binary", "servers_are_required"]
+__all__ = ["MINIO_HINT", "MinioServer", "free_port", "minio_binary", "is_required"]
 
 MINIO_HINT = (
     "MINIO_BIN does not name a MinIO server: get one from min.io/download or by "
@@ -23,9 +23,12 @@ MINIO_HINT = (
 )
 
 
-def servers_are_required() -> bool:
-    """Whether an absent server fails the tests that need it, instead of skipping them."""
-    return os.environ.get("BOTSHARD_REQUIRE_SERVERS") == "1"
+def is_required(server: str) -> bool:
+    """Whether the absence of a server fails the tests that need it, instead of skipping them.
+
+    `BOTSHARD_REQUIRE_SERVERS` lists the servers that must be there, by name.
+    """
+    return server in os.environ.get("BOTSHARD_REQUIRE_SERVERS", "").split()
 
 
 def minio_binary() -> Path | None:

@@ -357,7 +357,7 @@ class Keeper:
         self._link.say(fd_store.Bye(0))
 
     async def _until(self, done: Callable[[], bool], deadline_s: float) -> None:
-        while not done() and self._loop.time() < deadline_s and not self._kill.is_set():
+        while not done() and self._loop.time() < deadline_s and not self._kill.is_set():  # noqa: ASYNC110 - many ends
             await asyncio.sleep(_POLL_S)
 
 

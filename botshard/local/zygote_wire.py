@@ -24,12 +24,15 @@ _MAX_FDS = 8
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """Make one replica. The fds that travel with the message are named, in order, by `fd_variables`."""
+    """Make one replica, or the next zygote: if `fd_variables` name CONTROL_FD_VARIABLE, the child stands by as one.
+
+    The fds that travel with the message are named, in order, by `fd_variables`.
+    """
 
     token: str
     """Comes back in `Forked`."""
     environ: Mapping[str, str]
-    """The replica's whole settings; the fd variables are added by the zygote with the numbers that it received."""
+    """Added to the zygote's own environment, as are the fd variables with the numbers that it received."""
     fd_variables: tuple[str, ...]
 
 

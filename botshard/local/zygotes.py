@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 _STANDBY = "standby"
 
-# One thread a process: replicas multiply compute, and libraries that start threads at import cannot be forked safely.
+# Unless the user says otherwise. One thread a process: replicas multiply compute, and libraries that start threads when
+# they are imported cannot be forked safely.
 _ENVIRON = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -92,7 +93,7 @@ class Zygotes:
         ended: Callable[[int, int], None],
     ) -> None:
         self._loop = loop
-        self._environ = {**environ, **_ENVIRON}
+        self._environ = {**_ENVIRON, **environ}
         self._keep, self._drop = keep, drop
         self._forked, self._ended = forked, ended
         self._frameworks: dict[str, _Framework] = {}
