@@ -100,5 +100,5 @@ def _check_class(entry: dict[str, object]) -> None:
     if module is None and registered is None and name in _PLAIN_CLASSES:
         return
     if module not in _MODULES or (registered is not None and registered != name):
-        shown = registered if module in _MODULES else f"{module}.{name}"
+        shown = registered if module is None or module in _MODULES else f"{module}.{name}"
         raise RefusedFileError(f"the class {shown!r:.80}", f"{_WHAT} of Keras' own classes only, in Keras' safe mode")
