@@ -27,7 +27,6 @@ Headers = list[tuple[bytes, bytes]]
 
 _BODYLESS: Final = frozenset({204, 304})
 _FIRST_FINAL_STATUS: Final = 200
-_SWITCHING_PROTOCOLS: Final = 101
 
 
 class Connection(asyncio.Protocol):
@@ -264,9 +263,8 @@ class Connection(asyncio.Protocol):
         if self._stray:
             return
         status = self._parser.get_status_code()
-        if status < _FIRST_FINAL_STATUS and status != _SWITCHING_PROTOCOLS:
+        if status < _FIRST_FINAL_STATUS:  # 101 with an upgrade, which nobody asked for, is refused by the parser
             self.headers = []
-            self._head_bytes = 0
             return
         self.status = status
         self._framed = status in _BODYLESS or any(

@@ -1,0 +1,72 @@
+"""A router in this process, on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+
+from router.limits import Limits
+from router.main import Router, assemble, serve
+from router.settings import Settings
+from tests.router.fleet import Fleet
+
+__all__ = ["RunningRouter", "running_router"]
+
+
+@dataclass(slots=True)
+class RunningRouter:
+    """A router that serves."""
+
+    parts: Router
+    port: int
+    client: httpx.AsyncClient
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def infer(self, bot: str, body: bytes = b'{"inputs":[]}', **headers: str) -> httpx.Response:
+        """Ask a bot; `x_y="1"` becomes the header `x-y: 1`."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post(f"/v2/models/{bot}/infer", content=body, headers=sent)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Sum of the samples of a metric whose labels contain `labels`."""
+        text = (await self.client.get("/metrics")).text
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        total = 0.0
+        for line in text.splitlines():
+            if line.startswith((f"{name} ", f"{name}{{")) and all(item in line for item in wanted):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+
+@contextlib.asynccontextmanager
+async def running_router(
+    fleet: Fleet, *, limits: Limits | None = None, poll_interval_s: float = 0.05, access_log: bool = False
+) -> AsyncIterator[RunningRouter]:
+    """A router over the fleet's store, stopped at the end."""
+    settings = Settings(
+        store_url=fleet.url,
+        poll_interval_s=poll_interval_s,
+        limits=limits or Limits(),
+        drain_timeout_s=1.0,
+        access_log=access_log,
+    )
+    parts = assemble(settings, fleet.store)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port: int = listening.getsockname()[1]
+    ready = asyncio.Event()
+    serving = asyncio.create_task(serve(parts, listening, on_ready=ready.set))
+    await ready.wait()
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as client:
+            yield RunningRouter(parts, port, client)
+    finally:
+        parts.server.stop()
+        await serving
