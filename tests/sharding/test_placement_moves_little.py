@@ -81,7 +81,7 @@ def test_a_split_of_many_pools_moves_nothing() -> None:
     seen = snapshot(loads(570, footprint_bytes=1), group(bots_per_pool=200, shard_replicas=2))
     before = only_family(place(seen))
     dense = loads(9000, footprint_bytes=1, prefix="dense")
-    crowded = [bot for bot in dense if bot.hash >> (64 - before.bits) == 5][:45]
+    crowded = [bot for bot in dense if bot.hash >> (64 - before.bits) == 5][:52]
     bots = (*seen.bots, *crowded)
     after = only_family(place(replace(settled(seen, place(seen)), bots=bots)))
     assert (after.bits > before.bits, after.pools) == (True, before.pools)
