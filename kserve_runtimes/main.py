@@ -55,10 +55,9 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
     except WorldError as error:
         (errors or sys.stderr).write(f"{error}\n")
         return _EXIT_SETTINGS
-    configure_logs(f"pool.{settings.framework}", as_json=settings.log_format == "json", level=settings.log_level)
+    _configure_logs(settings)
     server = server or PoolServer()
-    # The SDK makes log records of its own for each request; they are below this level and cost nothing then.
-    configure_logs(f"pool.{settings.framework}", as_json=settings.log_format == "json", level=settings.log_level)
+    _configure_logs(settings)  # again: building the SDK's server configures some of its own
     try:
         framework = _make_framework(settings.framework, threads=settings.threads)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -68,11 +67,26 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
         return _EXIT_WORLD
 
 
-def import_framework(name: FrameworkName, /) -> None:
-    """Import a framework and what loads its models, starting nothing."""
+def _configure_logs(settings: Settings) -> None:
+    configure_logs(f"pool.{settings.framework}", as_json=settings.log_format == "json", level=settings.log_level)
+    # Warnings of libraries are for their callers' authors, not for those who run a pool.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
+    """Import a framework and what loads its models, starting nothing.
+
+    Args:
+        name: which.
+        programs: also what PyTorch imports when it loads its first exported program: 2.5 s and 84 MiB here.
+    """
     match name:
         case "torch":
             import kserve_runtimes.torch.framework
+
+            if programs:
+                pass
         case _:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 

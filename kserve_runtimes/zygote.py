@@ -44,12 +44,18 @@ def main(arguments: list[str], environ: Mapping[str, str], /) -> int:
     """Run the zygote until its control socket is closed; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m kserve_runtimes.zygote", description=__doc__)
     parser.add_argument("--framework", choices=FRAMEWORKS, required=True, help="what the replicas run")
-    framework = Framework(parser.parse_args(arguments).framework)
+    parser.add_argument(
+        "--programs",
+        action="store_true",
+        help="also import what torch.export programs need: their first load is 2.5 s faster, the zygote 84 MiB larger",
+    )
+    options = parser.parse_args(arguments)
+    framework = Framework(options.framework)
     control = socket.socket(fileno=int(environ[CONTROL_FD_VARIABLE]))
     control.set_inheritable(False)
     _end_with_the_stack()
     started_s = time.monotonic()
-    server = _import_everything(framework)
+    server = _import_everything(framework, programs=options.programs)
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         sys.stderr.write(f"zygote: {threads} threads after the imports; a fork would lose them\n")
@@ -65,7 +71,7 @@ def _end_with_the_stack() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _import_everything(framework: Framework) -> object:
+def _import_everything(framework: Framework, *, programs: bool) -> object:
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     import re2  # noqa: F401 - used by processing steps, compiled when a bot is loaded
@@ -77,7 +83,7 @@ def _import_everything(framework: Framework) -> object:
     from kserve_runtimes.serving.server import PoolServer
 
     all_steps()
-    import_framework(framework)
+    import_framework(framework, programs=programs)
     return PoolServer()
 
 

@@ -1,0 +1,73 @@
+"""Settings of a replica."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from botshard.sharding.errors import InvalidDocumentError
+from kserve_runtimes.settings import VARIABLES, Settings, read_settings
+
+LEAST = {
+    "RUNTIME_POOL": "realtime-torch-0a1b2c3d-4e5f60",
+    "RUNTIME_FRAMEWORK": "torch",
+    "RUNTIME_STORE_URL": "file:///srv/botshard",
+    "RUNTIME_CACHE_DIR": "/var/cache/botshard",
+}
+
+
+def test_every_default_is_as_documented() -> None:
+    """A replica with the least possible settings has exactly these."""
+    assert read_settings(LEAST) == Settings(
+        pool=read_settings(LEAST).pool,
+        replica=socket.gethostname(),
+        framework=read_settings(LEAST).framework,
+        store_url="file:///srv/botshard",
+        cache_dir=Path("/var/cache/botshard"),
+        listen_fd=None,
+        http_port=8080,
+        grpc_port=0,
+        poll_interval_s=0.5,
+        report_interval_s=5.0,
+        pool_memory_bytes=None,
+        loaders=2,
+        max_body_bytes=16 << 20,
+        threads=1,
+        request_timeout_s=None,
+        grace_s=25.0,
+        log_format="text",
+        log_level="INFO",
+        lifeline_fd=None,
+    )
+
+
+def test_a_bucket_is_polled_once_a_second() -> None:
+    """Requests to a bucket cost more than a stat of a folder."""
+    assert read_settings({**LEAST, "RUNTIME_STORE_URL": "s3://bucket/prefix"}).poll_interval_s == 1.0
+
+
+def test_all_problems_are_told_together() -> None:
+    """Nobody fixes settings one error at a time."""
+    wrong = {
+        "RUNTIME_POOL": "Bad Pool",
+        "RUNTIME_FRAMEWORK": "jax",
+        "RUNTIME_CACHE_DIR": "relative",
+        "RUNTIME_HTTP_PORT": "70000",
+        "RUNTIME_POOL_MEMORY": "lots",
+        "RUNTIME_POLL_INTERVAL_S": "0",
+        "RUNTIME_LOADERS": "two",
+        "RUNTIME_LOG_LEVEL": "LOUD",
+        "RUNTIME_REPLICA": "a/b",
+    }
+    with pytest.raises(InvalidDocumentError) as caught:
+        read_settings(wrong)
+    assert {problem.field for problem in caught.value.problems} == {*wrong, "RUNTIME_STORE_URL"}
+
+
+@pytest.mark.parametrize("name", [name for name in VARIABLES if name.startswith("RUNTIME_")])
+def test_each_variable_is_documented(name: str) -> None:
+    """The page on the runtime has every variable."""
+    page = Path(__file__).parents[2] / "docs" / "runtime.md"
+    assert f"`{name}`" in page.read_text(encoding="utf-8")
