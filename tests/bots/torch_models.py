@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
     torch.export.save(_branching(), folder / "branching.pt2")
     torch.save(torch.nn.Linear(2, 2).state_dict(), folder / "state.pt")
     torch.save(torch.nn.Linear(2, 2).state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "script.pt")  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "script.pt")
     (folder / "model.pkl").write_bytes(pickle.dumps(TouchesMarker(folder)))
     torch.save(TouchesMarker(folder), folder / "hostile.pt")
     touch = f"open({str(folder / MARKER)!r}, 'w').close()"
