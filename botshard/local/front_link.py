@@ -70,6 +70,11 @@ class FrontLink:
             self.say(fd_store.Dropped(name))
         self._offered.clear()
 
+    def bye(self, loop: asyncio.AbstractEventLoop, exit_code: int) -> None:
+        """Tell the front that both of them end; its end is no death any more."""
+        loop.remove_reader(self._channel)
+        self.say(fd_store.Bye(exit_code))
+
     def say(self, message: fd_store.Message, fd: int | None = None) -> None:
         """Send a message; a front that is dying gets it again when it has been replaced."""
         with contextlib.suppress(OSError):

@@ -18,7 +18,6 @@ import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from botshard.local import fd_store
 from botshard.local.front_link import FrontLink
 from botshard.local.home import LocalHome
 from botshard.local.pool import LocalPool, Replica
@@ -354,7 +353,7 @@ class Keeper:
             listener.close()
         shutil.rmtree(self._folder.run, ignore_errors=True)
         _log.info("stopped")
-        self._link.say(fd_store.Bye(0))
+        self._link.bye(self._loop, 0)
 
     async def _until(self, done: Callable[[], bool], deadline_s: float) -> None:
         while not done() and self._loop.time() < deadline_s and not self._kill.is_set():  # noqa: ASYNC110 - many ends

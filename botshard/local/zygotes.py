@@ -77,6 +77,7 @@ class _Framework:
     """Those of them that the active zygote has been told."""
     pending_standby: tuple[str, socket.socket] | None = None
     failures: int = 0
+    start_after_s: float = 0.0
 
 
 class Zygotes:
@@ -128,7 +129,7 @@ class Zygotes:
     def warm(self, framework: str) -> None:
         """Have a zygote of this framework, if there is none yet."""
         state = self._frameworks.setdefault(framework, _Framework())
-        if state.active is None and not self._closing:
+        if state.active is None and not self._closing and self._loop.time() >= state.start_after_s:
             self._start(framework)
 
     def is_ready(self, framework: str) -> bool:
@@ -276,9 +277,11 @@ class Zygotes:
             self._send_orders(state)
             self._order_standby(state)
             return
-        lived_s = self._loop.time() - zygote.process.started_at_s
+        now_s = self._loop.time()
         state.failures += 1
-        self._loop.call_later(restart_delay_s(state.failures, lived_s), self.warm, zygote.framework)
+        # The keeper asks for it at each of its turns; while the pause lasts that does nothing.
+        state.start_after_s = now_s + restart_delay_s(state.failures, now_s - zygote.process.started_at_s)
+        self.warm(zygote.framework)
 
     def _loop_has(self, zygote: _Zygote) -> bool:
         try:

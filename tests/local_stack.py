@@ -1,0 +1,249 @@
+"""A whole local stack for tests: `botshard up` as a process of its own, in a folder of its own, on a free port."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from botshard.bots.publish import PublishResult, publish
+from botshard.bots.template import TemplateFramework, TemplateKind, write_template
+from botshard.local.processes import start_ticks_of
+from botshard.local.settings import StackFolder
+from botshard.oip.client import encode_request
+from botshard.oip.tensors import Tensor
+from botshard.sharding.fleet import PoolStatus
+from botshard.sharding.ids import PoolName
+from botshard.store.base import ObjectStore
+from botshard.store.urls import open_store
+from tests.waiting import eventually
+
+__all__ = ["Answer", "Load", "LocalStack", "ask", "write_bots"]
+
+GROUPS = """
+apiVersion: botshard.dev/v1alpha1
+kind: PoolGroup
+metadata: {name: realtime}
+spec: {class: realtime, replicas: {min: 2, max: 3}, timeouts: {request: 5s}}
+---
+apiVersion: botshard.dev/v1alpha1
+kind: PoolGroup
+metadata: {name: non-realtime}
+spec: {class: non-realtime, replicas: {max: 2}, timeouts: {request: 10s, coldStart: 20s, idle: 2s}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to one request."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+    took_s: float
+
+    @property
+    def label(self) -> str:
+        """The label that the bot gave."""
+        outputs = {output["name"]: output for output in self.body["outputs"]}
+        return str(outputs["label"]["data"][0])
+
+
+def ask(url: str, bot: str, text: str = "good morning", *, timeout_s: float = 20.0) -> Answer:
+    """Ask a text bot over a connection of its own.
+
+    Raises: OSError, http.client.HTTPException.
+    """
+    body = encode_request([Tensor("text", "BYTES", (1, 1), [text.encode()])]).body
+    address = urlsplit(url).netloc
+    started_s = time.monotonic()
+    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    try:
+        connection.request("POST", f"/v2/models/{bot}/infer", body)
+        response = connection.getresponse()
+        data = response.read()
+    finally:
+        connection.close()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, json.loads(data), headers, time.monotonic() - started_s)
+
+
+def write_bots(folder: Path, names: Iterable[str], *, group: str = "realtime") -> list[Path]:
+    """Bot folders made from the template, one a name."""
+    folders = []
+    for name in names:
+        path = folder / name
+        write_template(path, framework=TemplateFramework.TORCH, kind=TemplateKind.TEXT)
+        bot_yaml = path / "bot.yaml"
+        lines = [
+            f"poolGroup: {group}" if line.startswith("poolGroup:") else line
+            for line in bot_yaml.read_text().splitlines()
+        ]
+        bot_yaml.write_text("\n".join(lines) + "\n")
+        folders.append(path)
+    return folders
+
+
+class LocalStack:
+    """One stack. Usable as a context; leaving it stops the stack and fails if anything is left behind."""
+
+    def __init__(self, folder: Path, *, groups: str = GROUPS, environ: dict[str, str] | None = None) -> None:
+        self.folder = StackFolder(folder / "stack")
+        self.log_path = folder / "log.txt"
+        self._groups = folder / "groups.yaml"
+        self._groups.write_text(groups)
+        self._environ = {**os.environ, **(environ or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.store: ObjectStore = open_store(self.folder.store.as_uri(), self._environ)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, *arguments: str) -> None:
+        """Start it and wait until the router serves."""
+        argv = [sys.executable, "-m", "botshard.cli", "up", str(self.folder.path), "--port", "0"]
+        argv += ["--groups", str(self._groups), *arguments]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log, env=self._environ, start_new_session=True)
+        eventually(self._is_serving, within_s=30.0)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it as Ctrl-C does, and check that no process and no temporary file is left."""
+        if self._process is None:
+            return
+        pids = self.pids()
+        front = int(self.stack()["frontPid"]) if self.folder.stack.exists() else self._process.pid
+        os.kill(front, number)
+        self._process.wait(30)
+        self._process = None
+        eventually(lambda: not [pid for pid in pids if start_ticks_of(pid) == pids[pid]], within_s=10.0)
+        left = sorted(path.name for path in self.folder.path.iterdir())
+        assert set(left) <= {"cache", "ports.json", "store"}, left
+
+    def kill_everything(self) -> None:
+        """End all of it at once, as a power cut does."""
+        assert self._process is not None
+        for pid in self.pids():
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
+
+    @property
+    def url(self) -> str:
+        """Of the router."""
+        return str(self.stack()["url"])
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return self.log_path.read_text()
+
+    def stack(self) -> dict[str, Any]:
+        """What the stack says of itself."""
+        found: dict[str, Any] = json.loads(self.folder.stack.read_bytes())
+        return found
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        """The processes that it has written down."""
+        found: dict[str, list[dict[str, Any]]] = json.loads(self.folder.processes.read_bytes())
+        return found
+
+    def pids(self) -> dict[int, int]:
+        """Start time by pid, of every process of the stack."""
+        pids = [int(self.stack()["keeperPid"]), int(self.stack()["frontPid"])] if self.folder.stack.exists() else []
+        if self.folder.processes.exists():
+            records = self.records()
+            pids += [int(record["pid"]) for record in records["processes"] + records["zygotes"]]
+        return {pid: ticks for pid in pids if (ticks := start_ticks_of(pid)) is not None}
+
+    def statuses(self) -> dict[PoolName, PoolStatus]:
+        """How the pools are."""
+        from botshard.local.home import LocalHome
+
+        return dict(LocalHome(open_store(self.folder.home.as_uri(), self._environ)).statuses())
+
+    def publish(self, folders: Iterable[Path]) -> list[PublishResult]:
+        """Publish bot folders."""
+        results = publish(self.store, folders, now_s=int(time.time()))
+        assert not [problem for result in results for problem in result.problems]
+        return results
+
+    def wait_for(self, bot: str, *, within_s: float = 60.0) -> Answer:
+        """The first good answer of a bot."""
+
+        def answer() -> Answer | None:
+            found = ask(self.url, bot)
+            return found if found.status == 200 else None
+
+        found = eventually(answer, within_s=within_s)
+        assert found is not None
+        return found
+
+    def _is_serving(self) -> bool:
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError(f"botshard up has ended:\n{self.log}")
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=5)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+
+
+@dataclass
+class Load:
+    """Steady requests to some bots until it is stopped; every failure is kept with its moment."""
+
+    stack: LocalStack
+    bots: list[str]
+    rate_per_s: float = 50.0
+    answered: int = 0
+    failures: list[tuple[float, str]] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Send within this context; leaving it waits for the last answers."""
+        url = self.stack.url
+        with ThreadPoolExecutor(32) as workers:
+            sender = threading.Thread(target=self._send, args=(url, workers))
+            sender.start()
+            try:
+                yield self
+            finally:
+                self._stop.set()
+                sender.join()
+
+    def _send(self, url: str, workers: ThreadPoolExecutor) -> None:
+        started_s = time.monotonic()
+        sent = 0
+        while not self._stop.is_set():
+            workers.submit(self._ask, url, self.bots[sent % len(self.bots)])
+            sent += 1
+            self._stop.wait(max(0.0, started_s + sent / self.rate_per_s - time.monotonic()))
+
+    def _ask(self, url: str, bot: str) -> None:
+        try:
+            answer = ask(url, bot)
+            problem = "" if answer.status == 200 and answer.label == "greeting" else f"{answer.status} {answer.body}"
+        except (OSError, http.client.HTTPException) as error:
+            problem = repr(error)
+        if problem:
+            self.failures.append((time.monotonic(), f"{bot}: {problem}"))
+        self.answered += 1
