@@ -1,0 +1,7 @@
+"""`python -m botshard.cli`."""
+
+from __future__ import annotations
+
+from botshard.cli.main import main
+
+main()

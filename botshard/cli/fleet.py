@@ -1,0 +1,89 @@
+"""`botshard pools` and `botshard explain`: where bots are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from botshard.cli.options import AsJson, BotArgument, FolderOption, StoreOption
+from botshard.cli.output import note, print_document, print_table
+
+__all__ = ["explain", "pools"]
+
+
+def pools(
+    *,
+    group: Annotated[str | None, typer.Option(help="Only those of this pool group.")] = None,
+    store: StoreOption = None,
+    folder: FolderOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the pools: bots, replicas, memory, rate.
+
+    SHARDS are those routed to a pool; +n are on their way to it, -n have left it and are still answered. RESIDENT and
+    MEMORY are of the replica that holds most. PHASE is known where the local stack runs.
+
+    Examples:
+      botshard pools
+
+      botshard pools --group realtime --json
+    """
+    from dataclasses import replace
+
+    from botshard.cli.context import session
+    from botshard.cli.looking import look_at_all
+    from botshard.cli.pool_views import fleet_of
+    from botshard.cli.texts import POOL_COLUMNS, pool_cells, problem_notes
+
+    with session(store, folder) as opened:
+        fleet = fleet_of(look_at_all(opened))
+        url, said_by = opened.store.url, opened.place.said_by
+    if group is not None:
+        fleet = replace(fleet, pools=tuple(line for line in fleet.pools if line.group == group))
+    if as_json:
+        print_document(fleet)
+        return
+    if fleet.pools:
+        print_table(POOL_COLUMNS, map(pool_cells, fleet.pools))
+    else:
+        why = "no routing table has been published" if fleet.epoch is None else f"epoch {fleet.epoch}"
+        note(f"no such pools in {url} ({said_by}): {why}")
+    for line in fleet.pools:
+        if line.message is not None:
+            note(f"{line.pool}: {line.message}")
+    for sentence in fleet.waiting:
+        note(f"the controller waits: {sentence}")
+    if fleet.unplaced:
+        note(f"{fleet.unplaced} bots cannot be placed: botshard bots --state unplaced")
+    for text in problem_notes(fleet.problems):
+        note(text)
+
+
+def explain(
+    bot: BotArgument, *, store: StoreOption = None, folder: FolderOption = None, as_json: AsJson = False
+) -> None:
+    """Tell where a bot is, and why.
+
+    Every step from its id to its pools, computed here from the catalog's entry and the routing table, as every router
+    and replica does.
+
+    Examples:
+      botshard explain acme-banking
+
+      botshard explain acme-banking --json
+    """
+    from botshard.cli.context import session
+    from botshard.cli.explain_view import explain_detail
+    from botshard.cli.looking import look_at
+    from botshard.cli.texts import print_explanation, problem_notes
+
+    with session(store, folder) as opened:
+        detail, world = look_at(opened, bot)
+    explanation = explain_detail(detail, world)
+    if as_json:
+        print_document(explanation)
+        return
+    print_explanation(explanation)
+    for line in problem_notes(detail.problems):
+        note(line)
