@@ -1,0 +1,137 @@
+"""What it costs to know where a bot is: `python -m benchmarks.lookup [--json FILE]`.
+
+20,000 bots in four families, 16 pools a family, 256 shards a family with two pools each. Figures are microseconds of
+CPU for one call, the median of rounds; the peer is a plain dictionary from bot to pools, which is what a lookup service would
+hold and what no way of computing a place can be faster than.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from benchmarks.report import Row, parser, publish
+from botshard.sharding.catalog import Bot, FamilyKey, Version
+from botshard.sharding.hashing import bot_hash, family_id, pool_name, rank_pools
+from botshard.sharding.ids import BotId, Epoch, FamilyId, Framework, GroupName, ShardIndex, TenantId, VersionNumber
+from botshard.sharding.routing import FamilyRoutes, GroupRoute, RoutingTable
+from router.table import Routes
+
+Item = TypeVar("Item")
+
+_BOTS = 20_000
+_BITS = 8
+_POOLS = 16
+_REPLICAS = 2
+_ROUNDS = 15
+
+
+def main() -> int:
+    """Measure, print, compare with the bars."""
+    options = parser("What it costs to know where a bot is").parse_args()
+    keys = [
+        FamilyKey(GroupName(group), Framework(framework))
+        for group in ("realtime", "batch")
+        for framework in ("torch", "tensorflow")
+    ]
+    table = _table(keys)
+    routes = _routes(table, keys)
+    names = list(routes.bots)
+    family_of = {name: route.family for name, route in routes.bots.items()}
+    pairs = [(family_of[name], name) for name in names]
+    hashed = [(route.family, route.bot_hash) for route in routes.bots.values()]
+    directory = {name: routes.pools(route) for name, route in routes.bots.items()}
+
+    loop = _per_call_us(pairs, _nothing)
+    by_id = _per_call_us(pairs, _from_id(table)) - loop
+    by_hash = _per_call_us(hashed, _from_hash(table)) - loop
+    in_router = _per_call_us(names, _in_router(routes)) - loop
+    plain = _per_call_us(names, _in_directory(directory)) - loop
+    peers = {"dict": plain}
+    rows = [
+        Row("lookup from the id, µs", by_id, peers, by_id / plain, "≤ 1.5", ok=by_id <= 1.5),
+        Row("lookup with the hash kept, µs", by_hash, peers, by_hash / plain, "≤ 0.3", ok=by_hash <= 0.3),
+        Row("router: catalog entry and lookup, µs", in_router, peers, in_router / plain),
+    ]
+    return publish(rows, options.json)
+
+
+def _table(keys: Sequence[FamilyKey]) -> RoutingTable:
+    families: dict[FamilyId, FamilyRoutes] = {}
+    for key in keys:
+        family = family_id(key)
+        pools = [pool_name(key.group, family, ordinal) for ordinal in range(_POOLS)]
+        shards = tuple(rank_pools(ShardIndex(shard), _BITS, pools)[:_REPLICAS] for shard in range(1 << _BITS))
+        urls = {pool: f"http://{pool}.example" for pool in pools}
+        families[family] = FamilyRoutes(family, key, _BITS, urls, shards)
+    groups = {key.group: GroupRoute(True, 10.0, 30.0) for key in keys}
+    return RoutingTable(Epoch(1), groups, families)
+
+
+def _routes(table: RoutingTable, keys: Sequence[FamilyKey]) -> Routes:
+    bots = {}
+    for number in range(_BOTS):
+        name = BotId(f"customer-{number:05d}.intents")
+        version = Version(VersionNumber(1), f"{number:064x}", 1_000_000, keys[number % len(keys)], 0)
+        bots[name] = Bot(name, TenantId("tenant"), (version,))
+    routes = Routes()
+    routes.table = table
+    routes.take_bots(bots, bots)
+    return routes
+
+
+def _nothing(items: Sequence[tuple[FamilyId, str]]) -> None:
+    for _family, _name in items:
+        pass
+
+
+def _from_id(table: RoutingTable) -> Callable[[Sequence[tuple[FamilyId, str]]], None]:
+    def run(items: Sequence[tuple[FamilyId, str]]) -> None:
+        lookup, hashing = table.lookup, bot_hash
+        for family, name in items:
+            lookup(family, hashing(name))
+
+    return run
+
+
+def _from_hash(table: RoutingTable) -> Callable[[Sequence[tuple[FamilyId, int]]], None]:
+    def run(items: Sequence[tuple[FamilyId, int]]) -> None:
+        lookup = table.lookup
+        for family, hash_of_bot in items:
+            lookup(family, hash_of_bot)
+
+    return run
+
+
+def _in_router(routes: Routes) -> Callable[[Sequence[str]], None]:
+    def run(items: Sequence[str]) -> None:
+        bots, pools = routes.bots, routes.pools
+        for name in items:
+            pools(bots[name])
+
+    return run
+
+
+def _in_directory(directory: dict[str, object]) -> Callable[[Sequence[str]], None]:
+    def run(items: Sequence[str]) -> None:
+        get = directory.get
+        for name in items:
+            get(name)
+
+    return run
+
+
+def _per_call_us(items: Sequence[Item], run: Callable[[Sequence[Item]], None]) -> float:
+    rounds = []
+    for _ in range(_ROUNDS):
+        started_s = time.thread_time()
+        run(items)
+        rounds.append((time.thread_time() - started_s) / len(items) * 1e6)
+    return statistics.median(rounds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
