@@ -140,15 +140,11 @@ def batches_of(
     rng = np.random.default_rng(settings.seed)
     orders = [_order(rng, len(rows), steps * settings.batch_rows) for rows, _, _ in lessons]
     shape = (len(lessons), steps, settings.batch_rows)
-    columns = [
-        np.stack([lesson[part][order] for lesson, order in zip(lessons, orders, strict=True)]).reshape(shape)
-        for part in range(3)
-    ]
     own = np.arange(classes) < np.array(class_counts)[:, None, None]
     return Batches(
-        rows=columns[0],
-        classes=columns[1],
-        weights=columns[2],
+        rows=np.stack([rows[order] for (rows, _, _), order in zip(lessons, orders, strict=True)]).reshape(shape),
+        classes=np.stack([known[order] for (_, known, _), order in zip(lessons, orders, strict=True)]).reshape(shape),
+        weights=np.stack([weights[order] for (_, _, weights), order in zip(lessons, orders, strict=True)]).reshape(shape),
         learning_rates=tuple(settings.learning_rate * (1 - 0.9 * step / steps) for step in range(steps)),
         padding=np.where(own, 0, _NEVER).astype(np.float32),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -35,7 +36,7 @@ class _Student:
 
 
 def train(job: Job) -> Iterator[tuple[str, Floats]]:
-    """Trains the job's bots and writes their folders; yields each bot's id and the probabilities of what it is asked."""
+    """Trains the job's bots and writes their folders; yields a bot's id and the probabilities of what it is asked."""
     places: dict[str, int] = {}
     students = [_student(plan, lesson, places) for plan, lesson in job.bots]
     trainer = _trainer(job.framework, _features(job.bots[0][0], list(places), job.settings))
@@ -80,7 +81,7 @@ def _groups(students: Sequence[_Student], most: int) -> Iterator[Sequence[_Stude
     """Groups of nearly equal size: TensorFlow traces a step for each size."""
     count = -(-len(students) // most)
     bounds = [index * len(students) // count for index in range(count + 1)]
-    return (students[first:end] for first, end in zip(bounds, bounds[1:], strict=False))
+    return (students[first:end] for first, end in pairwise(bounds))
 
 
 def _fit(
