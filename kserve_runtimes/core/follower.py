@@ -38,8 +38,6 @@ class Follower:
         self._problems: dict[str, str] = {}
         self.view: View | None = None
         """None until both were read once."""
-        self.polls = 0
-        """Polls that have ended, well or not."""
         self.executor = ThreadPoolExecutor(1, "follow")
 
     def poll(self) -> View | None:
@@ -47,11 +45,8 @@ class Follower:
 
         Raises: StoreError; the view in force stays.
         """
-        try:
-            self._table.refresh()
-            changed = self._catalog.refresh()
-        finally:
-            self.polls += 1
+        self._table.refresh()
+        changed = self._catalog.refresh()
         self._tell_problems()
         return self._advance(changed, whole=True)
 

@@ -71,8 +71,8 @@ class Pool:
         self.residents = residents
         self.metrics = metrics
         self.view: View | None = None
-        self.problem: str | None = "the routing table was not read yet"
-        """Why there is no view, or why it may be old; None: all is well."""
+        self.problem: str | None = None
+        """Why the last poll failed, so that the view may be old or absent; None: it did not."""
         self.rates = RequestRates(now_s=asyncio.get_running_loop().time())
         self.warmed_epoch = NO_EPOCH
         """Up to which epoch all bots that must be resident are, or failed."""
@@ -142,7 +142,7 @@ class Pool:
     def _note_problem(self, problem: str | None) -> None:
         if problem != self.problem and problem is not None:
             log.warning("store cannot be followed, what is known stays in force", extra=fields(problem=problem))
-        elif problem is None and self.problem is not None and self.view is not None and self._follower.polls > 1:
+        elif problem is None and self.problem is not None:
             log.info("store is followed again")
         self.problem = problem
 
@@ -272,7 +272,7 @@ class Pool:
     async def _wait_for_view(self) -> None:
         """The first reading of table and catalog takes milliseconds, unless the store is away."""
         while not self._viewed.is_set():
-            if self.problem is not None and self._follower.polls:
+            if self.problem is not None:
                 raise PoolNotReadyError(f"pool {self.name} cannot read its bots: {self.problem}", retry_after_s=1.0)
             try:
                 await asyncio.wait_for(self._viewed.wait(), 0.05)

@@ -53,7 +53,8 @@ async def pool_ready(pool: Pool, /) -> Answer:
     }
     if not pool.is_ready:
         missing = sum(not entry.settled for entry in pool.residents)
-        why = pool.problem or f"{missing} of {len(pool.residents)} bots are not loaded yet"
+        unread = None if pool.view is not None else "the routing table was not read yet"
+        why = pool.problem or unread or f"{missing} of {len(pool.residents)} bots are not loaded yet"
         document["error"] = f"pool {pool.name} is not ready: {why}"
     return json_answer(document, status=200 if pool.is_ready else 503)
 

@@ -15,7 +15,7 @@ from botshard.oip import headers
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.metadata import EXTENSIONS
 from botshard.oip.rest import fit_inputs
-from botshard.oip.tensors import Tensor, tensor_from_binary, tensor_from_json
+from botshard.oip.tensors import Tensor, tensor_from_binary, tensor_from_json, tensor_to_binary
 from botshard.sharding.errors import CallerError
 from botshard.sharding.ids import BotId, Epoch
 from kserve_runtimes.core.bot import LoadedBot
@@ -104,12 +104,14 @@ class BotModel(Model):  # type: ignore[misc]
             raise InvalidInput("expected an inference request of the Open Inference Protocol")
         bot, outputs = await self._predict(body, headers or {})
         version = str(bot.version.number)
+        as_raw = body.use_binary_outputs
         response = InferResponse(
             response_id=body.id or "",
             model_name=bot.id,
             model_version=version,
-            infer_outputs=[_infer_output(tensor, as_raw=body.use_binary_outputs) for tensor in outputs],
-            use_binary_outputs=body.use_binary_outputs,
+            infer_outputs=[_infer_output(tensor, as_raw=as_raw) for tensor in outputs],
+            raw_outputs=[tensor_to_binary(tensor) for tensor in outputs] if as_raw else None,
+            use_binary_outputs=as_raw,
         )
         return response, {"x-botshard-bot-version": version}
 
@@ -192,7 +194,6 @@ def _count(shape: tuple[int, ...]) -> int:
 
 
 def _infer_output(tensor: Tensor, *, as_raw: bool) -> Any:
-    """An output of ours as the SDK's: it writes arrays as raw contents and lists as typed ones."""
-    array = tensor.numpy()
-    data = array if as_raw or tensor.datatype == "FP16" else array.reshape(-1).tolist()
+    """An output of ours as the SDK's: without data where its bytes go along as raw contents."""
+    data = None if as_raw else tensor.numpy().reshape(-1).tolist()
     return InferOutput(name=tensor.name, shape=list(tensor.shape), datatype=tensor.datatype, data=data)

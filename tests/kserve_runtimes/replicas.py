@@ -172,11 +172,15 @@ class Replica:
             if how is not None:
                 os.kill(self.pid, how)
             self.exit_code = self._starter.wait_exit(self.pid)
-            self.http.clear()
-            self.cut_lifeline()
-            if self._own:
-                self._listener.close()
+            self.release()
         return self.exit_code
+
+    def release(self) -> None:
+        """Close everything of ours that belongs to it; it has ended, and nobody can say how."""
+        self.http.clear()
+        self.cut_lifeline()
+        if self._own:
+            self._listener.close()
 
     def cut_lifeline(self) -> None:
         """Close our end of the lifeline."""

@@ -103,7 +103,7 @@ async def main():
     wrong = numbers(True)
     wrong.inputs[0]._name = "z"
     await code(rpc.infer(wrong))
-    await code(rpc.infer(numbers(True), timeout=0.000001))
+    await code(rpc.infer(numbers(True), headers=[("x-request-timeout", "0.000001")]))
     from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
     from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as stubs
     async with grpc.aio.insecure_channel("127.0.0.1:" + port) as channel:
