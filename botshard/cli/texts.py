@@ -123,12 +123,7 @@ def print_detail(detail: BotDetail, /) -> None:
 def print_explanation(explanation: Explanation, /) -> None:
     """Each step from a bot's id to its pools, on stdout."""
     detail, shard = explanation.detail, explanation.detail.shard
-    inputs = (
-        ("group", detail.group),
-        ("framework", detail.framework),
-        ("backbone", detail.backbone),
-        ("pin", detail.pin),
-    )
+    inputs = {name: getattr(detail, name) or "-" for name in ("group", "framework", "backbone", "pin")}
     pairs = [
         ("bot", detail.bot),
         ("inputs", ", ".join(f"{name} {value}" for name, value in inputs.items())),
