@@ -140,8 +140,13 @@ class World:
                         assert pool in answering, f"{pool} was warm for epoch {since}, not for shard {shard}"
 
     def _remove(self, name: PoolName) -> None:
-        for table in self.tables[-2:]:
-            assert name not in table.pools, f"{name} is removed while the table of epoch {table.epoch} names it"
+        """Nobody asks it any more: no table names it, and a router of the epoch before had left it."""
+        now = self.tables[-1]
+        assert name not in now.pools, f"{name} is removed while the table of epoch {now.epoch} names it"
+        for before in self.tables[-2:-1]:
+            for family in before.families.values():
+                if family.id in now.families:
+                    assert all(name not in pools for pools in family.shards), f"{name} is removed, epoch {before.epoch}"
         self.pools.pop(name, None)
         self.warmed.pop(name, None)
 
