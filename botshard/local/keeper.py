@@ -64,6 +64,7 @@ class Keeper:
             drop=link.drop,
             forked=self._on_forked,
             ended=self._on_replica_exit,
+            changed=self._remember,
         )
         self._pools: dict[PoolName, LocalPool] = {}
         self._programs: list[Program] = []

@@ -21,6 +21,7 @@ __all__ = ["Process", "adopt", "become_subreaper", "spawn", "start_ticks_of"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _STARTTIME_FIELD = 19  # counted after the command name, which may hold spaces
+_ENDED = (b"Z", b"X")  # a zombie, or on its way out
 
 
 @dataclass(slots=True, eq=False)
@@ -102,10 +103,7 @@ def spawn(
     )
     # The child is waited for by pid; Popen must not do so a second time.
     child.returncode = 0
-    process = adopt(child.pid, None)
-    if process is None:
-        raise ProcessLookupError(f"{argv[0]} ended before it could be watched")
-    return process
+    return Process(child.pid, start_ticks_of(child.pid) or 0, time.monotonic(), os.pidfd_open(child.pid))
 
 
 def adopt(pid: int, start_ticks: int | None) -> Process | None:
@@ -122,13 +120,13 @@ def adopt(pid: int, start_ticks: int | None) -> Process | None:
 
 
 def start_ticks_of(pid: int) -> int | None:
-    """When the process began, in clock ticks since boot; None where there is none."""
+    """When the process began, in clock ticks since boot; None where there is none, or only its exit code is left."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - not a file of ours
             after_name = stat.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(after_name[_STARTTIME_FIELD])
+    return None if after_name[0] in _ENDED else int(after_name[_STARTTIME_FIELD])
 
 
 def become_subreaper() -> None:

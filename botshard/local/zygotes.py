@@ -92,11 +92,12 @@ class Zygotes:
         drop: Callable[[str], None],
         forked: Callable[[str, Process], None],
         ended: Callable[[int, int], None],
+        changed: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._environ = {**_ENVIRON, **environ}
         self._keep, self._drop = keep, drop
-        self._forked, self._ended = forked, ended
+        self._forked, self._ended, self._changed = forked, ended, changed
         self._frameworks: dict[str, _Framework] = {}
         self._counter = itertools.count(1)
         self._closing = False
@@ -129,8 +130,14 @@ class Zygotes:
     def warm(self, framework: str) -> None:
         """Have a zygote of this framework, if there is none yet."""
         state = self._frameworks.setdefault(framework, _Framework())
-        if state.active is None and not self._closing and self._loop.time() >= state.start_after_s:
+        if state.active is not None or self._closing or self._loop.time() < state.start_after_s:
+            return
+        try:
             self._start(framework)
+        except OSError:
+            state.failures += 1
+            state.start_after_s = self._loop.time() + restart_delay_s(state.failures, 0.0)
+            _log.exception("cannot start a zygote", extra=fields(framework=framework))
 
     def is_ready(self, framework: str) -> bool:
         """Whether a replica of this framework can be forked now."""
@@ -177,6 +184,7 @@ class Zygotes:
         zygote = _Zygote(framework, fd_name, channel, process)
         self._keep(fd_name, channel)
         self._watch(zygote)
+        self._changed()
         return zygote
 
     def _watch(self, zygote: _Zygote) -> None:
@@ -188,7 +196,9 @@ class Zygotes:
         self._loop.remove_reader(zygote.channel)
         zygote.process.unwatch(self._loop)
         zygote.channel.close()
+        zygote.process.close()
         self._drop(zygote.fd_name)
+        self._changed()
 
     def _on_message(self, zygote: _Zygote) -> None:
         state = self._frameworks[zygote.framework]
@@ -205,6 +215,7 @@ class Zygotes:
             case wire.ZygoteReady(import_s=import_s):
                 zygote.ready = True
                 state.failures = 0
+                self._changed()
                 if zygote is state.active:
                     _log.info("zygote ready", extra=fields(framework=zygote.framework, import_s=import_s))
                     self._send_orders(state)
