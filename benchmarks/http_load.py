@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import uvloop
@@ -84,11 +85,8 @@ async def _run(port: int, requests: Sequence[bytes], connections: int, seconds: 
     started_s = time.perf_counter()
     clients: list[_Client] = []
     for number in range(connections):
-        offset = number * len(requests) // connections
-        _, client = await loop.create_connection(
-            lambda offset=offset: _Client(requests, started_s + seconds, offset), "127.0.0.1", port
-        )
-        clients.append(client)
+        make = partial(_Client, requests, started_s + seconds, number * len(requests) // connections)
+        clients.append((await loop.create_connection(make, "127.0.0.1", port))[1])
     await asyncio.gather(*(client.done for client in clients))
     latencies = sorted(latency for client in clients for latency in client.latencies_s)
     failed = sum(client.failed for client in clients)

@@ -1,4 +1,4 @@
-"""Servers that the router is measured with: `python -m benchmarks.http_servers upstream|aiohttp|httpx PORT [STORE_URL]`.
+"""Servers that the router is measured with: `python -m benchmarks.http_servers KIND PORT [STORE_URL]`.
 
 `upstream` answers 1 KB to anything, as fast as Python can. `aiohttp` and `httpx` are the router as it would be written
 first: a FastAPI route that looks the bot up in the same table and forwards with that client library.

@@ -1,8 +1,8 @@
 """What it costs to know where a bot is: `python -m benchmarks.lookup [--json FILE]`.
 
 20,000 bots in four families, 16 pools a family, 256 shards a family with two pools each. Figures are microseconds of
-CPU for one call, the median of rounds; the peer is a plain dictionary from bot to pools, which is what a lookup service would
-hold and what no way of computing a place can be faster than.
+CPU for one call, the median of rounds; the peer is a plain dictionary from bot to pools, which is what a lookup service
+would hold and what no way of computing a place can be faster than.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from benchmarks.report import Row, parser, publish
@@ -115,7 +115,7 @@ def _in_router(routes: Routes) -> Callable[[Sequence[str]], None]:
     return run
 
 
-def _in_directory(directory: dict[str, object]) -> Callable[[Sequence[str]], None]:
+def _in_directory(directory: Mapping[str, object]) -> Callable[[Sequence[str]], None]:
     def run(items: Sequence[str]) -> None:
         get = directory.get
         for name in items:

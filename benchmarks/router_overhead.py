@@ -1,8 +1,8 @@
 """What the router costs a request: `python -m benchmarks.router_overhead [--json FILE] [--rounds N] [--seconds S]`.
 
-The router and the same proxy as it would be written first (FastAPI with aiohttp, FastAPI with httpx) each have a core of
-their own (the first); load generator and upstream share another. They route over 20,000 bots in 16 pools, 1 KB each way,
-in interleaved rounds; figures are medians. Where there is only one core the ratios of throughput mean little; CPU a
+The router, and the same proxy as it would be written first (FastAPI with aiohttp, FastAPI with httpx), take turns on
+one core; load generator and upstream share another. They route over 20,000 bots in 16 pools, 1 KB each way, in
+interleaved rounds; figures are medians. Where there is only one core the ratios of throughput mean little; CPU a
 request (user and system time of the proxy's process) holds up on a busy machine too.
 """
 

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from botshard.logs import fields
-from botshard.sharding.ids import BotId
+from botshard.sharding.errors import CallerError
+from botshard.sharding.ids import BotId, Epoch
 from botshard.store.base import StoreError
 from botshard.store.catalog import CatalogFollower
 from botshard.store.table import TableFollower
@@ -53,6 +54,7 @@ class Following:
         self._looks: dict[BotId, asyncio.Task[BotRoute | None]] = {}
         self._away = False
         self._refused: dict[str, str] = {}
+        self._unusable: tuple[Epoch, str] | None = None  # a table that is well-formed and cannot be followed
         self._poller: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
 
@@ -114,8 +116,13 @@ class Following:
         look = self._looks.get(bot_id)
         if look is None:
             look = self._looks[bot_id] = asyncio.create_task(self._look_up(bot_id), name="look for a bot")
-            look.add_done_callback(lambda _: self._looks.pop(bot_id, None))
+            look.add_done_callback(lambda done: self._looked(bot_id, done))
         return await asyncio.shield(look)
+
+    def _looked(self, bot_id: BotId, look: asyncio.Task[BotRoute | None]) -> None:
+        self._looks.pop(bot_id, None)
+        if not look.cancelled():
+            look.exception()  # those who wait get it; where nobody waits any more it is no news
 
     async def _look_up(self, bot_id: BotId) -> BotRoute | None:
         try:
@@ -135,7 +142,11 @@ class Following:
 
     async def _poll_forever(self) -> None:
         while True:
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception:  # noqa: BLE001 - logged; the next poll is a new chance
+                # A bug of ours in here must not leave the router with an old table for ever.
+                self._log.exception("poll failed")
             await asyncio.sleep(self._poll_interval_s)
 
     async def _refresh_table(self) -> None:
@@ -170,8 +181,13 @@ class Following:
         before = self._routes.table
         if table is None or table is before:
             return
-        # Pools first: a request that reads the new table finds every pool of it.
-        self._pools.follow(table.pools)
+        try:
+            # Pools first: a request that reads the new table finds every pool of it.
+            self._pools.follow(table.pools)
+        except CallerError as error:
+            self._unusable = (table.epoch, str(error))
+            return
+        self._unusable = None
         self._routes.table = table
         self._counts.swaps["table"] += 1
         event = fields(
@@ -207,6 +223,8 @@ class Following:
         found = dict(self._catalog.problems)
         if self._table.problem is not None:
             found["table"] = self._table.problem
+        elif self._unusable is not None:
+            found["table"] = f"epoch {self._unusable[0]}: {self._unusable[1]}"
         for key, why in found.items():
             if self._refused.get(key) != why:
                 self._counts.refusals["table" if key == "table" else "catalog"] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
 from router.errors import BadRequestError
@@ -109,8 +109,7 @@ def _read_timeout(value: bytes) -> float:
     return timeout_s
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardedHead:
+class ForwardedHead(NamedTuple):
     """A request's head as it goes to pools, but for what differs from try to try."""
 
     request_line: bytes

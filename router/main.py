@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ LIFELINE: Final = "BOTSHARD_LIFELINE_FD"
 _EXIT_CONFIGURATION: Final = 2
 _EXIT_WORLD: Final = 1
 _FIRST_LOOK_S: Final = 5.0
+_GC_THRESHOLD: Final = 20_000
 
 
 def main() -> int:
@@ -91,7 +92,7 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain."""
     counts = RouterCounts()
     routes = Routes()
-    pools = Pools(settings.limits, tls=ssl.create_default_context())
+    pools = Pools(settings.limits)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,
@@ -148,6 +149,10 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         notifier.stopping()
 
     def ready() -> None:
+        # What is here now stays: the collector need not look at it again and again. Requests make few cycles.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD, 20, 50)
         log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
         notifier.ready()
 

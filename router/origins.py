@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -45,14 +46,11 @@ class Address:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise CallerError(f"not the URL of a pool: {url!r}")
         tls = parts.scheme == "https"
-        authority = parts.netloc.rpartition("@")[2]
-        return cls(
-            parts.hostname,
-            port or (443 if tls else 80),
-            tls,
-            authority.encode("idna" if not authority.isascii() else "ascii"),
-            parts.path.encode(),
-        )
+        try:
+            authority = parts.netloc.rpartition("@")[2].encode("ascii")
+        except UnicodeEncodeError as error:
+            raise CallerError(f"not the URL of a pool: {url!r}: its host is not ASCII") from error
+        return cls(parts.hostname, port or (443 if tls else 80), tls, authority, parts.path.encode())
 
 
 class Origin:
@@ -68,7 +66,6 @@ class Origin:
         "_idle",
         "_limits",
         "_loop",
-        "_opened",
         "_opening",
         "_pool",
         "_sweeper",
@@ -77,7 +74,7 @@ class Origin:
         "address",
     )
 
-    def __init__(self, pool: str, address: Address, limits: Limits, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, pool: str, address: Address, limits: Limits, *, tls: Callable[[], ssl.SSLContext]) -> None:
         self.address = address
         self._pool = pool
         self._limits = limits
@@ -86,7 +83,6 @@ class Origin:
         self._idle: deque[Connection] = deque()
         self._all: set[Connection] = set()
         self._opening = 0
-        self._opened = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -105,13 +101,16 @@ class Origin:
         return len(self._idle)
 
     def idle(self) -> Connection | None:
-        """A connection to use at once, or None. A fresh request should not overtake those that wait."""
+        """A connection to use at once, or None; none while others wait, who were here before."""
+        return None if self._waiting else self._take_idle()
+
+    def _take_idle(self) -> Connection | None:
         now_s = self._loop.time()
         while self._idle:
             connection = self._idle.popleft()
             if now_s - connection.idle_since_s < self._limits.idle_connection_s:
                 return connection
-            connection.close()
+            self._discard(connection)
         return None
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
@@ -119,21 +118,23 @@ class Origin:
 
         Raises: ConnectError, OverloadedError.
         """
+        has_waited = not self._waiting
         while True:
-            if not fresh:
-                connection = self.idle()
+            if has_waited:
+                connection = None if fresh else self._take_idle()
                 if connection is not None:
                     return connection
-            elif self._idle and self.open_count >= self._limits.max_connections_per_pool:
-                self._discard(self._idle.popleft())
-            if self.open_count < self._limits.max_connections_per_pool:
-                return await self._open()
-            await self._wait_for_room()
+                if fresh and self._idle and self.open_count >= self._limits.max_connections_per_pool:
+                    self._discard(self._idle.popleft())
+                if self.open_count < self._limits.max_connections_per_pool:
+                    return await self._open()
+            await self._wait_for_room(in_front=has_waited)
+            has_waited = True
 
     def release(self, connection: Connection, /) -> None:
         """Give back what `acquire` or `idle` gave: kept if another exchange can follow, else closed."""
         now_s = self._loop.time()
-        spread = 0.8 + 0.4 * (id(connection) >> 8) % _AGE_STEPS / _AGE_STEPS
+        spread = 0.8 + 0.4 * ((id(connection) >> 6) % _AGE_STEPS) / _AGE_STEPS
         if (
             self._closed
             or not connection.reusable
@@ -166,7 +167,7 @@ class Origin:
                     lambda: Connection(self._pool, self._limits, loop=self._loop, on_lost=self._lost),
                     address.host,
                     address.port,
-                    ssl=self._tls if address.tls else None,
+                    ssl=self._tls() if address.tls else None,
                 )
             opened = True
         except TimeoutError as error:
@@ -184,13 +185,16 @@ class Origin:
     def _where(self) -> str:
         return f"{self.address.host}:{self.address.port}"
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self, *, in_front: bool) -> None:
         if len(self._waiting) >= self._limits.max_waiting_per_pool:
             raise OverloadedError(
                 f"pool {self._pool}: {len(self._waiting)} requests wait for a connection already", retry_after_s=1
             )
         turn = self._loop.create_future()
-        self._waiting.append(turn)
+        if in_front:
+            self._waiting.appendleft(turn)
+        else:
+            self._waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:

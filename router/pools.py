@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 
 from botshard.sharding.ids import PoolName
 from botshard.sharding.routing import PoolRoute
@@ -32,9 +33,10 @@ class PoolState:
 class Pools:
     """The pools of the table in force; a pool that left it loses its connections and its metrics."""
 
-    def __init__(self, limits: Limits, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._tls = tls
+        # Made when the first pool with an https URL is connected to: reading all authorities takes a while.
+        self._tls = cache(ssl.create_default_context)
         self._pools: dict[PoolName, PoolState] = {}
 
     def __getitem__(self, name: PoolName) -> PoolState:
@@ -51,7 +53,10 @@ class Pools:
         return self._pools[name].outstanding
 
     def follow(self, routes: Mapping[PoolName, PoolRoute], /) -> None:
-        """Take the pools of a new table. Requests in flight keep the connection that they have."""
+        """Take the pools of a new table. Requests in flight keep the connection that they have.
+
+        Raises: CallerError for a URL that cannot be connected to; nothing has changed then.
+        """
         pools: dict[PoolName, PoolState] = {}
         for name, route in routes.items():
             held = self._pools.get(name)

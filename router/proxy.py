@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Final, TypeAlias
 
 from botshard.logs import fields
-from botshard.sharding.errors import ShardingError
+from botshard.sharding.errors import CallerError, ShardingError
 from router.bodies import RequestBody
 from router.errors import ClientGoneError, CutError, DeadlineError, InvalidAnswerError
 from router.forwarding import Forwarding, PoolAnswer, Request
@@ -104,6 +104,9 @@ class Proxy:
                     await self._forward(target, scope, receive, send, exchange=exchange, patience=patience)
         except ShardingError as error:
             refusal = error
+        except Exception:  # noqa: BLE001 - logged; the client gets an answer in the protocol's form
+            self._log.exception("request failed", extra=fields(path=scope["path"][:200]))
+            refusal = CallerError("internal error; the router's log has the details")
         finally:
             if exchange.answer is not None:
                 self._forwarding.finish(exchange.answer)

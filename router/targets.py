@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from router.errors import WrongMethodError
@@ -17,8 +16,7 @@ _POST: Final[tuple[str, ...]] = ("POST",)
 _READ: Final[tuple[str, ...]] = ("GET", "HEAD")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A request to a bot."""
 
     bot: str

@@ -27,6 +27,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _BODYLESS: Final = frozenset({204, 304})
 _FIRST_FINAL_STATUS: Final = 200
+_JOINED_BYTES: Final = 16 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -107,8 +108,10 @@ class Connection(asyncio.Protocol):
         self._reset(head_only=head_only)
         self._exchanging = True
         self.exchanges += 1
-        self._transport.write(head)
-        if body:
+        if len(body) <= _JOINED_BYTES:
+            self._transport.write(head + body)  # one buffer is cheaper to write than two
+        else:
+            self._transport.write(head)
             self._transport.write(body)
 
     async def head(self) -> int:

@@ -76,7 +76,8 @@ class Fleet:
                 routes = _family(key, {pool(ordinal, key): url for ordinal, url in enumerate(places)})
                 families[routes.id] = routes
         groups = {
-            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s) for key in (REALTIME, SLEEPY)
+            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s)
+            for key in (REALTIME, SLEEPY)
         }
         table = RoutingTable(Epoch(self.epoch), groups, families)
         self._etag = TableStore(self.store).publish(table, previous_etag=self._etag)

@@ -156,9 +156,9 @@ def test_mixed_causes_are_bounded_too() -> None:
     attempts = Attempts()
     causes = list(Cause) * 5
     pauses = [attempts.pause_after(PoolName("p"), cause, other_pools=0) for cause in causes]
-    assert 7 >= sum(1 for pause in pauses if pause is not None)
+    assert sum(1 for pause in pauses if pause is not None) <= 7
 
 
 def test_a_pool_that_was_not_tried_yet_is_tried_at_once() -> None:
     """Pauses are for coming back."""
-    assert [0.0] * 7 == _pauses(Cause.CONNECT, other_pools=1)
+    assert _pauses(Cause.CONNECT, other_pools=1) == [0.0] * 7

@@ -34,16 +34,16 @@ async def test_the_shorter_deadline_ends_the_request(fleet: Fleet, group_s: floa
         async with running_router(fleet) as router:
             started_s = time.monotonic()
             headers = {} if client_s is None else {"x_request_timeout": str(client_s)}
-            response = await router.infer("bot", **headers)
+            response = await router.infer("bot", b"{}", **headers)
             took_s = time.monotonic() - started_s
             await asyncio.wait_for(server.calls[0].gone.wait(), 2.0)
             outstanding = [state.outstanding for state in router.parts.pools]
             deadlines = await router.metric("botshard_router_requests_total", outcome="deadline", code="5xx")
     wanted_s = min(group_s, client_s or group_s)
-    assert 504 == response.status_code
+    assert response.status_code == 504
     assert wanted_s - 0.01 <= took_s < wanted_s + 0.5
     assert "no answer within" in response.json()["error"]
-    assert ([0], 1) == (outstanding, deadlines)
+    assert (outstanding, deadlines) == ([0], 1)
 
 
 async def test_a_pool_that_may_be_at_zero_is_waited_for(fleet: Fleet) -> None:
@@ -62,7 +62,7 @@ async def test_a_pool_that_may_be_at_zero_is_waited_for(fleet: Fleet) -> None:
         async with running_router(fleet) as router:
             cold = await router.infer("bot")
             warm = await router.infer("bot")
-    assert (200, 504) == (cold.status_code, warm.status_code)
+    assert (cold.status_code, warm.status_code) == (200, 504)
 
 
 async def test_the_deadline_also_ends_an_answer_that_stalls(fleet: Fleet) -> None:
@@ -83,14 +83,14 @@ async def test_the_deadline_also_ends_an_answer_that_stalls(fleet: Fleet) -> Non
     assert got.endswith(b"half")
 
 
-@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "nan", "inf", ""], ids=str)
-async def test_a_timeout_that_is_none_is_refused(fleet: Fleet, timeout: str) -> None:
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "inf", ""], ids=str)
+async def test_a_timeout_that_is_none_is_refused(fleet: Fleet, value: str) -> None:
     """400 that names the header."""
     fleet.publish_bots("bot")
     fleet.publish_table("http://127.0.0.1:1")
     async with running_router(fleet) as router:
-        response = await router.infer("bot", x_request_timeout=timeout)
-    assert 400 == response.status_code
+        response = await router.infer("bot", x_request_timeout=value)
+    assert response.status_code == 400
     assert "X-Request-Timeout" in response.json()["error"]
 
 
@@ -114,7 +114,7 @@ async def test_a_client_that_goes_takes_its_request_along(fleet: Fleet) -> None:
                 return await router.metric("botshard_router_requests_total", outcome="client_gone", code="none") == 1
 
             assert await aeventually(counted)
-            assert [0] == [state.outstanding for state in router.parts.pools]
+            assert [state.outstanding for state in router.parts.pools] == [0]
 
 
 async def test_a_client_that_sends_half_a_body_and_goes_never_reaches_a_pool(fleet: Fleet) -> None:
@@ -136,7 +136,7 @@ async def test_a_client_that_sends_half_a_body_and_goes_never_reaches_a_pool(fle
                 return router.parts.account.held_bytes == 0
 
             assert await aeventually(free)
-    assert [] == server.calls
+    assert server.calls == []
 
 
 async def test_a_body_that_does_not_come_is_408(fleet: Fleet) -> None:
@@ -151,4 +151,4 @@ async def test_a_body_that_does_not_come_is_408(fleet: Fleet) -> None:
             writer.close()
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b'{"error":' in got
-    assert [] == server.calls
+    assert server.calls == []

@@ -81,11 +81,11 @@ async def test_headers_of_one_connection_stay_on_it(fleet: Fleet) -> None:
     seen = answer.json()["headers"]
     for dropped in ("x-secret-hop", "te", "proxy-authorization", "connection"):
         assert dropped not in seen
-    assert "2" == seen["x-mine"]
-    assert "13" == seen["inference-header-content-length"]
-    assert "application/octet-stream" == seen["content-type"]
+    assert seen["x-mine"] == "2"
+    assert seen["inference-header-content-length"] == "13"
+    assert seen["content-type"] == "application/octet-stream"
     assert "mine-1" == seen["x-request-id"] == answer.headers["x-request-id"]
-    assert "1" == seen["x-botshard-epoch"]
+    assert seen["x-botshard-epoch"] == "1"
     assert 3.0 < float(seen["x-request-timeout"]) <= 3.5
     assert f'for=10.0.0.9, for=127.0.0.1;host="127.0.0.1:{port}";proto=http' == seen["forwarded"]
     assert pool() == answer.headers["x-botshard-pool"]
@@ -110,10 +110,10 @@ async def test_the_pools_headers_come_back_but_for_its_hop(fleet: Fleet) -> None
         fleet.publish_table(server.url)
         async with running_router(fleet) as router:
             answer = await router.infer("bot")
-    assert ["its-own"] == answer.headers.get_list("x-botshard-pool")
-    assert "7" == answer.headers["x-botshard-bot-version"]
-    assert "2" == answer.headers["inference-header-content-length"]
-    assert 1 == len(answer.headers.get_list("date"))
+    assert answer.headers.get_list("x-botshard-pool") == ["its-own"]
+    assert answer.headers["x-botshard-bot-version"] == "7"
+    assert answer.headers["inference-header-content-length"] == "2"
+    assert len(answer.headers.get_list("date")) == 1
     for dropped in ("x-hop", "keep-alive", "server"):
         assert dropped not in answer.headers
 
@@ -232,8 +232,8 @@ async def test_head_asks_for_the_head_alone(fleet: Fleet) -> None:
         async with running_router(fleet) as router:
             head = await router.client.head("/v2/models/bot")
             full = await router.client.get("/v2/models/bot")
-    assert (200, "14", b"") == (head.status_code, head.headers["content-length"], head.content)
-    assert b'{"name":"bot"}' == full.content
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "14", b"")
+    assert full.content == b'{"name":"bot"}'
 
 
 async def test_a_hundred_requests_at_once_are_all_answered(fleet: Fleet) -> None:
@@ -276,7 +276,7 @@ async def test_realtime_requests_spread_over_the_pools_of_a_shard(fleet: Fleet) 
             assert await aeventually(lambda: all_there(one, two))
             released.set()
             await asyncio.gather(*asked)
-    assert (5, 5) == (len(one.calls), len(two.calls))
+    assert (len(one.calls), len(two.calls)) == (5, 5)
 
 
 async def test_other_requests_stay_at_the_first_pool(fleet: Fleet) -> None:
@@ -288,4 +288,4 @@ async def test_other_requests_stay_at_the_first_pool(fleet: Fleet) -> None:
         fleet.publish_table(sleepy=[one.url, two.url])
         async with running_router(fleet) as router:
             await asyncio.gather(*(router.infer("bot") for _ in range(10)))
-    assert (10, 0) == (len(one.calls), len(two.calls))
+    assert (len(one.calls), len(two.calls)) == (10, 0)

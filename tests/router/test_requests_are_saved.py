@@ -38,10 +38,10 @@ async def test_a_kept_connection_that_the_pool_has_closed_costs_nothing(fleet: F
         fleet.publish_table(server.url)
         async with running_router(fleet) as router:
             for _ in range(3):
-                assert 200 == (await router.infer("bot", BODY)).status_code
+                assert (await router.infer("bot", BODY)).status_code == 200
             retries = await router.metric("botshard_router_retries_total", cause="stale")
-    assert [BODY] * 5 == [call.body for call in server.calls]
-    assert 2 == retries
+    assert [call.body for call in server.calls] == [BODY] * 5
+    assert retries == 2
 
 
 @pytest.mark.parametrize("bad", [GATEWAY_502, GATEWAY_503], ids=["502", "503"])
@@ -56,8 +56,8 @@ async def test_a_gateway_without_a_replica_is_asked_again(fleet: Fleet, bad: byt
         fleet.publish_table(server.url)
         async with running_router(fleet) as router:
             response = await router.infer("bot", BODY)
-    assert 200 == response.status_code
-    assert [BODY] * 5 == [call.body for call in server.calls]
+    assert response.status_code == 200
+    assert [call.body for call in server.calls] == [BODY] * 5
 
 
 @pytest.mark.parametrize("key", [None, SLEEPY], ids=["realtime", "sleepy"])
@@ -74,7 +74,7 @@ async def test_the_next_pool_answers_at_once_where_one_is_dead(fleet: Fleet, key
             started_s = asyncio.get_running_loop().time()
             responses = await asyncio.gather(*(router.infer("bot") for _ in range(5)))
             took_s = asyncio.get_running_loop().time() - started_s
-    assert [200] * 5 == [response.status_code for response in responses]
+    assert [response.status_code for response in responses] == [200] * 5
     assert took_s < 1.0
 
 
@@ -85,14 +85,14 @@ async def test_a_pool_that_comes_back_within_a_second_loses_nothing(fleet: Fleet
     fleet.publish_bots("bot")
     fleet.publish_table(server.url)
     async with running_router(fleet) as router:
-        assert 200 == (await router.infer("bot")).status_code
+        assert (await router.infer("bot")).status_code == 200
         await server.stop()
         asked = [asyncio.create_task(router.infer("bot")) for _ in range(20)]
         await asyncio.sleep(0.6)  # the outage itself
         await server.start()
         responses = await asyncio.gather(*asked)
     await server.stop()
-    assert [200] * 20 == [response.status_code for response in responses]
+    assert [response.status_code for response in responses] == [200] * 20
 
 
 async def test_a_request_that_ends_replicas_is_given_up_soon(fleet: Fleet) -> None:
@@ -106,9 +106,9 @@ async def test_a_request_that_ends_replicas_is_given_up_soon(fleet: Fleet) -> No
         fleet.publish_table(one.url, two.url)
         async with running_router(fleet) as router:
             response = await router.infer("bot")
-    assert 502 == response.status_code
+    assert response.status_code == 502
     assert "pool" in response.json()["error"]
-    assert 3 == len(one.calls) + len(two.calls)
+    assert len(one.calls) + len(two.calls) == 3
 
 
 async def test_an_answer_that_breaks_off_is_never_begun_again(fleet: Fleet) -> None:
@@ -129,8 +129,8 @@ async def test_an_answer_that_breaks_off_is_never_begun_again(fleet: Fleet) -> N
             writer.close()
             cut = await router.metric("botshard_router_requests_total", outcome="cut")
     assert got.endswith(b"half")
-    assert 1 == len(server.calls)
-    assert 1 == cut
+    assert len(server.calls) == 1
+    assert cut == 1
 
 
 async def test_a_misdirected_request_follows_the_new_table(fleet: Fleet) -> None:
@@ -148,10 +148,10 @@ async def test_a_misdirected_request_follows_the_new_table(fleet: Fleet) -> None
                 response = await router.infer("bot", BODY)
                 epoch = await router.metric("botshard_router_table_epoch")
                 misdirected = await router.metric("botshard_router_misdirected_total")
-    assert 200 == response.status_code
-    assert [BODY] == [call.body for call in new.calls]
-    assert ["2"] == [call.headers["x-botshard-epoch"] for call in new.calls]
-    assert (2, 1) == (epoch, misdirected)
+    assert response.status_code == 200
+    assert [call.body for call in new.calls] == [BODY]
+    assert [call.headers["x-botshard-epoch"] for call in new.calls] == ["2"]
+    assert (epoch, misdirected) == (2, 1)
 
 
 async def test_many_misdirected_requests_read_the_table_once(fleet: Fleet) -> None:
@@ -178,7 +178,7 @@ async def test_many_misdirected_requests_read_the_table_once(fleet: Fleet) -> No
                 follower.refresh = counted  # type: ignore[method-assign]
                 fleet.publish_table(new.url)
                 responses = await asyncio.gather(*(router.infer("bot") for _ in range(100)))
-    assert [200] * 100 == [response.status_code for response in responses]
+    assert [response.status_code for response in responses] == [200] * 100
     assert reads < 10
 
 
@@ -189,9 +189,9 @@ async def test_a_pool_that_keeps_refusing_its_own_bot_is_503(fleet: Fleet) -> No
         fleet.publish_table(server.url)
         async with running_router(fleet) as router:
             response = await router.infer("bot")
-    assert 503 == response.status_code
-    assert "1" == response.headers["retry-after"]
-    assert 2 == len(server.calls)
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert len(server.calls) == 2
 
 
 async def test_a_newer_epoch_in_any_answer_makes_the_router_look(fleet: Fleet) -> None:
@@ -201,7 +201,7 @@ async def test_a_newer_epoch_in_any_answer_makes_the_router_look(fleet: Fleet) -
         fleet.publish_table(server.url)
         async with running_router(fleet, poll_interval_s=60.0) as router:
             fleet.publish_table(server.url)
-            assert 200 == (await router.infer("bot")).status_code
+            assert (await router.infer("bot")).status_code == 200
 
             async def has_it() -> bool:
                 return await router.metric("botshard_router_table_epoch") == 2
@@ -221,8 +221,8 @@ async def test_a_pool_that_does_not_know_a_new_bot_yet_is_asked_again(fleet: Fle
         fleet.publish_table(server.url)
         async with running_router(fleet) as router:
             response = await router.infer("bot")
-    assert 200 == response.status_code
-    assert 2 == len(server.calls)
+    assert response.status_code == 200
+    assert len(server.calls) == 2
 
 
 async def test_a_pools_404_for_a_retired_bot_is_the_answer(fleet: Fleet) -> None:
@@ -234,9 +234,9 @@ async def test_a_pools_404_for_a_retired_bot_is_the_answer(fleet: Fleet) -> None
             fleet.publish_bots("bot", retired=True)
             response = await router.infer("bot")
             again = await router.infer("bot")
-    assert (404, {"error": "no bot"}) == (response.status_code, response.json())
-    assert 404 == again.status_code
-    assert 1 == len(server.calls)
+    assert (response.status_code, response.json()) == (404, {"error": "no bot"})
+    assert again.status_code == 404
+    assert len(server.calls) == 1
 
 
 async def test_a_gateway_that_does_not_know_the_pool_is_passed_by(fleet: Fleet) -> None:
@@ -249,8 +249,8 @@ async def test_a_gateway_that_does_not_know_the_pool_is_passed_by(fleet: Fleet) 
             fleet.publish_table(gone.url)
             await aeventually(lambda: _epoch_is(router.metric, 2))
             alone = await router.infer("bot")
-    assert 200 == response.status_code
-    assert 503 == alone.status_code
+    assert response.status_code == 200
+    assert alone.status_code == 503
     assert pool(0) in alone.json()["error"]
 
 
@@ -267,9 +267,9 @@ async def test_a_pools_own_503_is_the_answer(fleet: Fleet) -> None:
         fleet.publish_table(server.url, other.url)
         async with running_router(fleet) as router:
             response = await router.infer("bot")
-    assert (503, "7") == (response.status_code, response.headers["retry-after"])
+    assert (response.status_code, response.headers["retry-after"]) == (503, "7")
     assert "no such file" in response.json()["error"]
-    assert 0 == len(other.calls)
+    assert len(other.calls) == 0
 
 
 async def test_connections_past_the_bound_wait_and_past_that_are_shed(fleet: Fleet) -> None:
@@ -294,6 +294,6 @@ async def test_connections_past_the_bound_wait_and_past_that_are_shed(fleet: Fle
             assert await aeventually(both_inside)
             third = await router.infer("bot")
             release.set()
-            assert [200, 200] == [response.status_code for response in await asyncio.gather(first, second)]
-    assert (503, "1") == (third.status_code, third.headers["retry-after"])
-    assert 1 == server.connections
+            assert [response.status_code for response in await asyncio.gather(first, second)] == [200, 200]
+    assert (third.status_code, third.headers["retry-after"]) == (503, "1")
+    assert server.connections == 1

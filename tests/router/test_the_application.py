@@ -41,8 +41,8 @@ async def test_every_error_has_the_protocols_form(fleet: Fleet, method: str, pat
             method, path, content=b"{" if method == "POST" else None, headers={"content-type": "application/json"}
         )
     assert status == answer.status_code
-    assert "application/json" == answer.headers["content-type"]
-    assert ["error"] == list(answer.json())
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
     assert_valid(answer.json(), "inference_error_response")
     if status == 405:
         assert answer.headers["allow"]
@@ -60,7 +60,7 @@ async def test_server_and_health_follow_the_description(fleet: Fleet) -> None:
         ready = await router.client.get("/v2/health/ready")
     assert_valid(server.json(), "metadata_server_response")
     assert "binary_tensor_data" in server.json()["extensions"]
-    assert ({"live": True}, {"ready": True}) == (live.json(), ready.json())
+    assert (live.json(), ready.json()) == ({"live": True}, {"ready": True})
 
 
 async def test_listings_name_the_bots_that_are_served(fleet: Fleet) -> None:
@@ -73,9 +73,9 @@ async def test_listings_name_the_bots_that_are_served(fleet: Fleet) -> None:
         models = await router.client.get("/v2/models")
         index = await router.client.post("/v2/repository/index")
         ready = await router.client.post("/v2/repository/index", json={"ready": True})
-    assert {"models": ["a", "b", "homeless"]} == models.json()
-    assert ["a", "b"] == [entry["name"] for entry in ready.json()]
-    assert {"name": "homeless", "version": "3", "state": "UNAVAILABLE", "reason": "no pool yet"} == index.json()[2]
+    assert models.json() == {"models": ["a", "b", "homeless"]}
+    assert [entry["name"] for entry in ready.json()] == ["a", "b"]
+    assert index.json()[2] == {"name": "homeless", "version": "3", "state": "UNAVAILABLE", "reason": "no pool yet"}
 
 
 async def test_admin_explains_where_a_bot_is(fleet: Fleet) -> None:
@@ -90,7 +90,7 @@ async def test_admin_explains_where_a_bot_is(fleet: Fleet) -> None:
         gone = (await router.client.get("/admin/bots/gone")).json()
         table = (await router.client.get("/admin/table")).json()
     assert [pool(0), pool(1)] == [item["name"] for item in bot["pools"]]
-    assert (1, 0, "torch") == (bot["epoch"], bot["shard"], bot["inputs"]["framework"])
+    assert (bot["epoch"], bot["shard"], bot["inputs"]["framework"]) == (1, 0, "torch")
     assert "fewest requests" in bot["why"]
     assert "no pool yet" in homeless["why"]
     assert "retired" in gone["why"]
@@ -102,7 +102,7 @@ async def test_the_page_describes_the_forwarded_paths_too(fleet: Fleet) -> None:
     async with running_router(fleet) as router:
         document = (await router.client.get("/openapi.json")).json()
         page = await router.client.get("/docs")
-    assert 200 == page.status_code
+    assert page.status_code == 200
     for path in ("/v2/models/{bot}/infer", "/v1/models/{bot}:predict", "/v2/health/ready", "/admin/bots/{bot}"):
         assert path in document["paths"]
 
@@ -139,7 +139,7 @@ async def test_an_error_in_the_protocols_form_is_left_as_it_is(fleet: Fleet) -> 
         fleet.publish_table(server.url)
         async with running_router(fleet) as router:
             answer = await router.infer("bot")
-    assert (400, {"error": "input x: wrong"}) == (answer.status_code, answer.json())
+    assert (answer.status_code, answer.json()) == (400, {"error": "input x: wrong"})
 
 
 async def test_a_pipelining_client_gets_its_answers_in_order(fleet: Fleet) -> None:
@@ -152,10 +152,10 @@ async def test_a_pipelining_client_gets_its_answers_in_order(fleet: Fleet) -> No
             reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
             head = "POST /v2/models/{}/infer HTTP/1.1\r\nhost: x\r\nx-request-id: {}\r\ncontent-length: 2\r\n\r\n{{}}"
             writer.write("".join(head.format(name, name) for name in ("one", "none", "two")).encode())
-            ids = []
+            ids: list[bytes] = []
             while len(ids) < 3:
                 line = await reader.readline()
                 if line.startswith(b"x-request-id: "):
                     ids.append(line.split()[1])
             writer.close()
-    assert [b"one", b"none", b"two"] == ids
+    assert ids == [b"one", b"none", b"two"]

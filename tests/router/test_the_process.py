@@ -89,9 +89,10 @@ async def test_a_signal_lets_requests_finish_and_ends_with_0(
     fleet: Fleet, processes: Processes, number: signal.Signals
 ) -> None:
     """Ready is told when it serves, stopping when it drains; what is in flight is answered."""
-    release = asyncio.Event()
+    arrived, release = asyncio.Event(), asyncio.Event()
 
     async def answer(call: Call) -> None:
+        arrived.set()
         await release.wait()
         await call.write(infer_answer("bot"))
 
@@ -110,8 +111,7 @@ async def test_a_signal_lets_requests_finish_and_ends_with_0(
             ready = await asyncio.to_thread(process.next_notice)
             async with httpx.AsyncClient(timeout=15.0) as client:
                 asked = asyncio.create_task(client.post(f"{process.url}/v2/models/bot/infer", content=b"{}"))
-                while not server.calls:
-                    await asyncio.sleep(0.01)
+                await asyncio.wait_for(arrived.wait(), 15.0)
                 process.popen.send_signal(number)
                 stopping = await asyncio.to_thread(process.next_notice)
                 release.set()
@@ -121,7 +121,7 @@ async def test_a_signal_lets_requests_finish_and_ends_with_0(
     assert ready.ready is True
     assert stopping is not None
     assert stopping.ready is False
-    assert (200, 0) == (response.status_code, process.popen.returncode)
+    assert (response.status_code, process.popen.returncode) == (200, 0)
     assert '"event": "router stopped"' in log
 
 
@@ -143,22 +143,20 @@ async def test_the_next_router_takes_over_the_socket(fleet: Fleet, processes: Pr
                 response = await asked
             second.popen.terminate()
             await asyncio.to_thread(second.end)
-    assert (200, 0) == (response.status_code, second.popen.returncode)
+    assert (response.status_code, second.popen.returncode) == (200, 0)
 
 
 def test_the_end_of_the_stack_ends_the_router(fleet: Fleet, processes: Processes) -> None:
     """When the lifeline's other end is gone, so is the router, with 0."""
     mine, theirs = os.pipe()
-    process = processes.start(
-        fds=(mine,), ROUTER_STORE_URL=fleet.url, ROUTER_PORT="0", BOTSHARD_LIFELINE_FD=str(mine)
-    )
+    process = processes.start(fds=(mine,), ROUTER_STORE_URL=fleet.url, ROUTER_PORT="0", BOTSHARD_LIFELINE_FD=str(mine))
     os.close(mine)
     ready = process.next_notice()
     os.close(theirs)
     log = process.end()
     assert ready is not None
     assert ready.ready is True
-    assert (0, True) == (process.popen.returncode, "stack gone" in log)
+    assert (process.popen.returncode, "stack gone" in log) == (0, True)
 
 
 def test_a_port_in_use_is_said_and_is_1(fleet: Fleet, processes: Processes) -> None:
@@ -167,7 +165,7 @@ def test_a_port_in_use_is_said_and_is_1(fleet: Fleet, processes: Processes) -> N
         port = taken.getsockname()[1]
         process = processes.start(ROUTER_STORE_URL=fleet.url, ROUTER_PORT=str(port))
         log = process.end()
-    assert 1 == process.popen.returncode
+    assert process.popen.returncode == 1
     assert f"127.0.0.1:{port}" in log
     assert "Traceback" not in log
 
@@ -183,18 +181,18 @@ def test_a_router_without_a_store_yet_serves_and_is_not_ready(tmp_path: Path, pr
             ROUTER_LISTEN_FD=str(fd),
         )
         assert process.next_notice() is not None
-        assert 200 == httpx.get(f"{process.url}/v2/health/live").status_code
-        assert 503 == httpx.get(f"{process.url}/v2/health/ready").status_code
+        assert httpx.get(f"{process.url}/v2/health/live").status_code == 200
+        assert httpx.get(f"{process.url}/v2/health/ready").status_code == 503
         process.popen.terminate()
         process.end()
-    assert 0 == process.popen.returncode
+    assert process.popen.returncode == 0
 
 
 def test_wrong_settings_are_all_said_at_once(processes: Processes) -> None:
     """Exit code 2, one line for each, no traceback, nothing of the store's URL."""
     process = processes.start(ROUTER_PORT="many", ROUTER_MAX_BODY="big", ROUTER_LOG_FORMAT="xml")
     log = process.end()
-    assert 2 == process.popen.returncode
+    assert process.popen.returncode == 2
     for name in ("ROUTER_STORE_URL", "ROUTER_PORT", "ROUTER_MAX_BODY", "ROUTER_LOG_FORMAT"):
         assert name in log
     assert "Traceback" not in log
@@ -204,7 +202,7 @@ def test_credentials_in_the_store_url_never_show(processes: Processes) -> None:
     """The refusal says where they belong."""
     process = processes.start(ROUTER_STORE_URL="s3://user:hush@bucket/x")
     log = process.end()
-    assert 2 == process.popen.returncode
+    assert process.popen.returncode == 2
     assert "hush" not in log
     assert "AWS_SECRET_ACCESS_KEY" in log
 
@@ -213,16 +211,16 @@ def test_defaults_are_what_is_documented() -> None:
     """Every default, pinned."""
     settings = Settings.read({"ROUTER_STORE_URL": "file:///x"})
     assert settings == Settings(store_url="file:///x")
-    assert ("127.0.0.1", 8080, None, 0.5) == (
+    assert (
         settings.host, settings.port, settings.listen_fd, settings.poll_interval_s
-    )  # fmt: skip
-    assert 1.0 == Settings.read({"ROUTER_STORE_URL": "s3://bucket"}).poll_interval_s
-    assert (16 << 20, 256 << 20, 256) == (
+    ) == ("127.0.0.1", 8080, None, 0.5)  # fmt: skip
+    assert Settings.read({"ROUTER_STORE_URL": "s3://bucket"}).poll_interval_s == 1.0
+    assert (
         settings.limits.max_body_bytes, settings.limits.max_held_bytes, settings.limits.max_connections_per_pool
-    )  # fmt: skip
-    assert (30.0, False, False, "INFO") == (
+    ) == (16 << 20, 256 << 20, 256)  # fmt: skip
+    assert (
         settings.drain_timeout_s, settings.access_log, settings.log_as_json, settings.log_level
-    )  # fmt: skip
+    ) == (30.0, False, False, "INFO")  # fmt: skip
 
 
 def test_every_variable_is_read_and_documented() -> None:
@@ -252,9 +250,7 @@ def test_every_setting_arrives() -> None:
             "ROUTER_SERVICE_HOST": "10.0.0.1",
         }
     )
-    limits = Limits(
-        max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5
-    )
+    limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
     assert settings == Settings(
         "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", ("ROUTER_SERVICE_HOST",)
     )
@@ -273,7 +269,7 @@ def test_every_setting_arrives() -> None:
         ("ROUTER_ACCESS_LOG", "yes"),
         ("ROUTER_LOG_LEVEL", "loud"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_a_wrong_value_is_refused_with_what_would_be_right(name: str, value: str) -> None:
     """The problem names the variable."""

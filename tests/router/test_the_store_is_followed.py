@@ -26,7 +26,7 @@ async def test_a_fresh_publish_is_seen_by_the_first_request(fleet: Fleet) -> Non
     async with upstream(infer_answer("new")) as server:
         fleet.publish_table(server.url)
         async with running_router(fleet, poll_interval_s=60.0) as router:
-            assert 404 == (await router.infer("new")).status_code
+            assert (await router.infer("new")).status_code == 404
             fleet.publish_bots("new")
 
             async def served() -> bool:
@@ -35,7 +35,7 @@ async def test_a_fresh_publish_is_seen_by_the_first_request(fleet: Fleet) -> Non
             started_s = time.monotonic()
             assert await aeventually(served, within_s=2.0)
             assert time.monotonic() - started_s < 1.0
-            assert 1 == await router.metric("botshard_router_catalog_lookups_total", result="found")
+            assert await router.metric("botshard_router_catalog_lookups_total", result="found") == 1
 
 
 async def test_retiring_and_publishing_again_are_seen(fleet: Fleet) -> None:
@@ -53,7 +53,7 @@ async def test_retiring_and_publishing_again_are_seen(fleet: Fleet) -> None:
             assert await aeventually(lambda: status_is(404), within_s=2.0)
             fleet.publish_bots("bot", version=2)
             assert await aeventually(lambda: status_is(200), within_s=2.0)
-            assert 2 == (await router.client.get("/admin/bots/bot")).json()["version"]
+            assert (await router.client.get("/admin/bots/bot")).json()["version"] == 2
 
 
 async def test_a_router_without_a_table_or_catalog_says_what_is_missing(fleet: Fleet) -> None:
@@ -70,11 +70,11 @@ async def test_a_router_without_a_table_or_catalog_says_what_is_missing(fleet: F
             return (await router.client.get("/v2/health/ready")).status_code == 200
 
         assert await aeventually(is_ready)
-        assert 200 == (await router.infer("bot")).status_code
-    assert (200, 503) == (live.status_code, ready.status_code)
+        assert (await router.infer("bot")).status_code == 200
+    assert (live.status_code, ready.status_code) == (200, 503)
     assert "routing table" in ready.json()["error"]
     for response in (early, unknown):
-        assert (503, "1") == (response.status_code, response.headers["retry-after"])
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,9 @@ async def test_a_router_without_a_table_or_catalog_says_what_is_missing(fleet: F
     [
         pytest.param(b"{", "JSON", id="not JSON"),
         pytest.param(b'{"format":"botshard.table/v2"}', "format", id="another format"),
-        pytest.param(b'{"format":"botshard.table/v1","epoch":9,"groups":{},"families":[{}]}', "families[0]", id="a field"),
+        pytest.param(
+            b'{"format":"botshard.table/v1","epoch":9,"groups":{},"families":[{}]}', "families[0]", id="a field"
+        ),
     ],
 )
 async def test_a_bad_table_is_refused_and_the_last_good_one_stays(
@@ -100,7 +102,7 @@ async def test_a_bad_table_is_refused_and_the_last_good_one_stays(
                 return await router.metric("botshard_router_refusals_total", document="table") == 1
 
             assert await aeventually(refused)
-            assert 200 == (await router.infer("bot")).status_code
+            assert (await router.infer("bot")).status_code == 200
             problems = (await router.client.get("/admin/table")).json()["problems"]
             fleet.publish_table(server.url)
 
@@ -108,11 +110,28 @@ async def test_a_bad_table_is_refused_and_the_last_good_one_stays(
                 return await router.metric("botshard_router_table_epoch") == 2
 
             assert await aeventually(taken)
-            assert {} == (await router.client.get("/admin/table")).json()["problems"]
-            assert 1 == await router.metric("botshard_router_refusals_total", document="table")
+            assert (await router.client.get("/admin/table")).json()["problems"] == {}
+            assert await router.metric("botshard_router_refusals_total", document="table") == 1
     assert field in problems["table"]
     refusals = [record for record in caplog.records if record.message.startswith("refused")]
-    assert 1 == len(refusals)
+    assert len(refusals) == 1
+
+
+async def test_a_table_with_a_pool_that_nobody_can_reach_is_refused_whole(fleet: Fleet) -> None:
+    """An address without a host passes for a URL; the router keeps the table that it can follow."""
+    fleet.publish_bots("bot")
+    async with upstream(infer_answer("bot")) as server:
+        fleet.publish_table(server.url)
+        async with running_router(fleet) as router:
+            fleet.publish_table(server.url, "http://:80")
+
+            async def refused() -> bool:
+                return await router.metric("botshard_router_refusals_total", document="table") == 1
+
+            assert await aeventually(refused)
+            assert await router.metric("botshard_router_table_epoch") == 1
+            assert (await router.infer("bot")).status_code == 200
+            assert "http://:80" in (await router.client.get("/admin/table")).json()["problems"]["table"]
 
 
 async def test_an_older_table_is_refused(fleet: Fleet) -> None:
@@ -127,8 +146,8 @@ async def test_an_older_table_is_refused(fleet: Fleet) -> None:
                 return await router.metric("botshard_router_refusals_total", document="table") == 1
 
             assert await aeventually(refused)
-            assert 5 == await router.metric("botshard_router_table_epoch")
-            assert 200 == (await router.infer("bot")).status_code
+            assert await router.metric("botshard_router_table_epoch") == 5
+            assert (await router.infer("bot")).status_code == 200
 
 
 async def test_a_bad_catalog_object_is_refused_and_its_bots_stay(fleet: Fleet) -> None:
@@ -141,8 +160,8 @@ async def test_a_bad_catalog_object_is_refused_and_its_bots_stay(fleet: Fleet) -
             await router.infer("bot-that-is-not")
             router.parts.following.catalog.refresh_bot("bot")  # type: ignore[arg-type]
             await router.parts.following.poll()
-            assert 200 == (await router.infer("bot")).status_code
-            assert 1 == await router.metric("botshard_router_refusals_total", document="catalog")
+            assert (await router.infer("bot")).status_code == 200
+            assert await router.metric("botshard_router_refusals_total", document="catalog") == 1
 
 
 async def test_a_store_that_is_away_stops_nothing(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,10 +188,10 @@ async def test_a_store_that_is_away_stops_nothing(fleet: Fleet, caplog: pytest.L
                 return (await router.infer("other")).status_code == 404
 
             assert await aeventually(back)
-    assert (200, 503, 200) == (known.status_code, unknown.status_code, ready.status_code)
+    assert (known.status_code, unknown.status_code, ready.status_code) == (200, 503, 200)
     assert "store" in problems
     said = [record.message for record in caplog.records if record.message.startswith("store ")]
-    assert ["store away, what was read last stays in force", "store back"] == said
+    assert said == ["store away, what was read last stays in force", "store back"]
 
 
 async def test_metrics_of_a_pool_leave_with_it(fleet: Fleet) -> None:
@@ -211,7 +230,7 @@ async def test_a_pool_that_moves_keeps_its_requests(fleet: Fleet) -> None:
                 return bool(two.calls)
 
             assert await aeventually(moved)
-            assert 0 == await router.metric("botshard_router_requests_total", code="5xx")
+            assert await router.metric("botshard_router_requests_total", code="5xx") == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -224,7 +243,7 @@ async def test_an_idle_router_costs_next_to_nothing(fleet: Fleet) -> None:
         for _ in range(10):
             await router.parts.following.poll()
         assert sum(os.times()[:2]) - used_s < 0.02 + 0.03  # the clock's own step is 10 ms
-        assert 0 == await router.metric("botshard_router_store_failures_total")
+        assert await router.metric("botshard_router_store_failures_total") == 0
 
 
 def test_what_is_held_is_bounded() -> None:
@@ -240,7 +259,7 @@ def test_what_is_held_is_bounded() -> None:
 def test_only_a_hopeless_body_cuts_its_sender_off(*, drainable: bool, closes: bool) -> None:
     """A body that is a little too large is read away, so that its sender reads the 413."""
     answer = problem_of(BodyTooLargeError("too large", limit_bytes=1, drainable=drainable))
-    assert 413 == answer.status
+    assert answer.status == 413
     assert closes == ((b"connection", b"close") in answer.headers)
 
 
@@ -259,9 +278,9 @@ async def test_bodies_over_the_limit_are_413(fleet: Fleet) -> None:
             over = await router.infer("bot", b"x" * 1001)
             chunked = await router.client.post("/v2/models/bot/infer", content=pieces())  # type: ignore[arg-type]
             after = await router.infer("bot")
-    assert [200, 413, 413, 200] == [response.status_code for response in (exact, over, chunked, after)]
+    assert [response.status_code for response in (exact, over, chunked, after)] == [200, 413, 413, 200]
     assert "1000 bytes" in json.loads(over.text)["error"]
-    assert 2 == len(server.calls)
+    assert len(server.calls) == 2
 
 
 async def test_bodies_past_what_may_be_held_are_503(fleet: Fleet) -> None:
@@ -273,6 +292,4 @@ async def test_bodies_past_what_may_be_held_are_503(fleet: Fleet) -> None:
         async with running_router(fleet, limits=limits) as router:
             response = await router.infer("bot", b"x" * 1001)
             small = await router.infer("bot", b"x" * 100)
-    assert (503, "1", 200) == (response.status_code, response.headers["retry-after"], small.status_code)
-
-
+    assert (response.status_code, response.headers["retry-after"], small.status_code) == (503, "1", 200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +46,10 @@ CASES = {
     "an interim answer first": Case(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + plain(b"late"), body=b"late"
     ),
-    "HEAD with a length": Case(
-        b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", head_only=True, reused=False
+    "HEAD with a length": Case(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", head_only=True, reused=False),
+    "until the connection ends": Case(
+        b"HTTP/1.1 200 OK\r\n\r\nall of it", body=b"all of it", closes=True, reused=False
     ),
-    "until the connection ends": Case(b"HTTP/1.1 200 OK\r\n\r\nall of it", body=b"all of it", closes=True, reused=False),
     "HTTP/1.0 until the end": Case(b"HTTP/1.0 200 OK\r\n\r\nold", body=b"old", closes=True, reused=False),
     "HTTP/1.0 with a length": Case(b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nold", body=b"old", reused=False),
     "connection: close": Case(plain(b"bye", connection="close"), body=b"bye", reused=False),
@@ -70,7 +71,10 @@ BROKEN: dict[str, tuple[bytes, type[UpstreamError]]] = {
     ),
     "a negative length": (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", InvalidAnswerError),
     "a bad chunk size": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", InvalidAnswerError),
-    "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", InvalidAnswerError),
+    "another protocol": (
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+        InvalidAnswerError,
+    ),
     "one endless header": (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000, InvalidAnswerError),
     "too many headers": (
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"x-%d: %s\r\n" % (i, b"v" * 100) for i in range(700)) + b"\r\n",
@@ -115,7 +119,7 @@ def test_a_good_answer_is_read_as_it_was_meant(case: Case, split: int, loop: str
 
     async def test() -> None:
         async with upstream(answer) as server:
-            origin = Origin("pool", Address.of(server.url), Limits())
+            origin = Origin("pool", Address.of(server.url), Limits(), tls=ssl.create_default_context)
             for _ in range(2):
                 assert (case.status, case.body) == await _fetch(origin, head_only=case.head_only)
                 await asyncio.sleep(0.01)  # bytes that come late are for the connection at rest
@@ -142,7 +146,7 @@ def test_a_broken_answer_is_an_error_and_its_connection_is_not_reused(name: str,
 
     async def test() -> None:
         async with upstream(answer) as server:
-            origin = Origin("pool", Address.of(server.url), Limits())
+            origin = Origin("pool", Address.of(server.url), Limits(), tls=ssl.create_default_context)
             with pytest.raises(error, match="pool"):
                 await _fetch(origin)
             assert origin.open_count == 0
