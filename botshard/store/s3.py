@@ -19,9 +19,8 @@ from urllib.parse import urlencode, urlsplit
 import certifi
 from minio import Minio
 from minio.credentials import Provider
-from minio.error import MinioException, S3Error
+from minio.error import S3Error
 from urllib3 import PoolManager, Timeout
-from urllib3.exceptions import HTTPError
 
 from botshard.store.atomic import whole_file
 from botshard.store.base import (
@@ -34,6 +33,7 @@ from botshard.store.base import (
     check_prefix,
 )
 from botshard.store.s3_requests import (
+    CLIENT_ERRORS,
     CONNECT_TIMEOUT_S,
     READ_TIMEOUT_S,
     Answer,
@@ -152,7 +152,7 @@ class S3Store:
                     last_seen = item.object_name
                     yield Entry(item.object_name.removeprefix(self._prefix), item.etag.strip('"'), item.size)
                 return
-            except (HTTPError, MinioException) as error:
+            except CLIENT_ERRORS as error:
                 if _is_missing_bucket(error):
                     self._make_bucket()
                     continue
@@ -178,7 +178,7 @@ class S3Store:
                 result = self._client.fput_object(self._bucket, name, str(path))
                 etag: str = result.etag
                 return etag.strip('"')
-            except (HTTPError, MinioException) as error:
+            except CLIENT_ERRORS as error:
                 if _is_missing_bucket(error):
                     self._make_bucket()
                     continue
@@ -208,7 +208,7 @@ class S3Store:
     def _make_bucket(self) -> None:
         try:
             self._client.make_bucket(self._bucket)
-        except (HTTPError, MinioException) as error:
+        except CLIENT_ERRORS as error:
             if isinstance(error, S3Error) and error.code in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 return  # somebody else was faster
             raise translated(error, "", self._url) from error

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO, TypedDict, Unpack
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 from minio import time as amz_time
 from minio.credentials import Provider
-from minio.error import InvalidResponseError, S3Error, ServerError
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from minio.signer import sign_v4_s3
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
@@ -34,6 +35,7 @@ from botshard.store.base import (
 )
 
 __all__ = [
+    "CLIENT_ERRORS",
     "CONNECT_TIMEOUT_S",
     "READ_TIMEOUT_S",
     "Answer",
@@ -45,6 +47,8 @@ __all__ = [
 ]
 
 ATTEMPTS = 3
+CLIENT_ERRORS = (HTTPError, MinioException, ParseError, ValueError)
+"""What the client library raises, the last two where an answer is no S3 document."""
 _BACKOFF_S = 0.1
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 20.0
@@ -212,7 +216,7 @@ def translated(error: Exception, key: str, where: str, /) -> StoreError:
             return _by_status(error.response.status, _FULL_CODE if full else error.code or "", key, where)
         case ServerError():
             return _by_status(error.status_code, "", key, where)
-        case InvalidResponseError():
+        case InvalidResponseError() | ParseError() | ValueError():
             return StoreUnavailableError(f"{where}: what answers there does not speak S3; check the endpoint")
         case SSLError():
             reason = "its certificate is not trusted; AWS_CA_BUNDLE can name a file of authorities"

@@ -6,9 +6,12 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from botshard.sharding.catalog import Bot, FamilyKey, Version
 from botshard.sharding.ids import BotId, Framework, GroupName, TenantId, VersionNumber
@@ -16,7 +19,7 @@ from botshard.store.base import ObjectStore
 from botshard.store.urls import open_store
 from tests.servers import MinioServer
 
-__all__ = ["FilesHome", "Home", "MinioHome", "make_bot", "start_process"]
+__all__ = ["FilesHome", "Home", "MinioHome", "make_bot", "small_disk", "start_process"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -89,3 +92,21 @@ def make_bot(name: str, *, versions: int = 1) -> Bot:
         for number in range(1, versions + 1)
     )
     return Bot(BotId(name), TenantId("acme"), made)
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[None]:
+    """A file system of this size at `path`, a folder."""
+    path.mkdir(exist_ok=True)
+    mounted = os.geteuid() == 0 and (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False, capture_output=True
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        pytest.skip("only root may mount a small disk; the same is tested by a limit on file sizes")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from botshard.sharding.errors import CallerError
-from botshard.store.base import StoreDeniedError
+from botshard.store.base import StoreDeniedError, StoreUnavailableError
 from botshard.store.files import FileStore
 
 
@@ -104,3 +104,31 @@ def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(StoreDeniedError, match="cannot open"):
         FileStore(tmp_path / "store")
+
+
+def test_a_writer_that_hangs_holds_others_up_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is never given back reads as an unavailable store; reads do not need it."""
+    monkeypatch.setattr("botshard.store.files._LOCK_TIMEOUT_S", 0.05)
+    store = FileStore(tmp_path / "store")
+    store.put("key", b"x")
+    with store._locked("key"):
+        with pytest.raises(StoreUnavailableError, match="held the lock"):
+            store.put("key", b"y")
+        assert store.get("key").data == b"x"
+
+    assert store.put("key", b"y")
+
+
+def test_a_file_system_that_rounds_file_times_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two writes could get one etag nothing is written."""
+    store = FileStore(tmp_path / "store")
+    whole_seconds = os.utime
+
+    def rounding(target: int, *, ns: tuple[int, int]) -> None:
+        whole_seconds(target, ns=(ns[0] // 10**9 * 10**9, ns[1] // 10**9 * 10**9))
+
+    monkeypatch.setattr(os, "utime", rounding)
+    with pytest.raises(StoreDeniedError, match="rounds file times"):
+        store.put("key", b"x")
+
+    assert list(store.list("")) == []

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ from botshard.store.base import ObjectStore, StoreFullError, StoreUnavailableErr
 from botshard.store.files import FileStore
 from botshard.store.urls import open_store
 from tests.servers import MinioServer
-from tests.store.homes import FilesHome, Home, start_process
+from tests.store.homes import FilesHome, Home, small_disk, start_process
 from tests.waiting import eventually
 
 
@@ -83,28 +80,11 @@ def test_a_server_that_starts_late_is_waited_for_by_nobody_but_the_caller(own_mi
     store.close()
 
 
-@contextmanager
-def _small_disk(path: Path, size: str) -> Iterator[None]:
-    path.mkdir(exist_ok=True)
-    mounted = os.geteuid() == 0 and (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False, capture_output=True
-        ).returncode
-        == 0
-    )
-    if not mounted:
-        pytest.skip("only root may mount a small disk; the same is tested by a limit on file sizes")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
 def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(tmp_path: Path) -> None:
     """StoreFullError, the old object whole, no leftovers; with space again it goes on."""
     file = tmp_path / "file"
     file.write_bytes(b"x" * 2_000_000)
-    with _small_disk(tmp_path / "disk", "1m"):
+    with small_disk(tmp_path / "disk", "1m"):
         store = FileStore(tmp_path / "disk" / "store")
         store.put("key", b"old" * 100)
         store.put("filler", b"f" * 700_000)
@@ -146,7 +126,7 @@ def test_a_full_server_refuses_the_write_and_keeps_what_was_there(own_minio: Min
     file = tmp_path / "file"
     file.write_bytes(b"x" * 8_000_000)
     own_minio.kill()
-    with _small_disk(own_minio.data, "64m"):
+    with small_disk(own_minio.data, "64m"):
         try:
             own_minio.start()
             store = open_store(own_minio.url(), own_minio.environ)
