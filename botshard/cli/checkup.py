@@ -117,8 +117,8 @@ def _router(place: Place, url: str | None) -> Iterator[Check]:
 
 
 def _print(check: Check) -> None:
-    from botshard.cli.output import plain
+    from botshard.cli.output import plain, wants_color
 
     advice = f" → {check.advice}" if check.advice else ""
-    typer.secho(f"{check.verdict:4}", nl=False, fg=_COLORS[check.verdict])
+    typer.secho(f"{check.verdict:4}", nl=False, fg=_COLORS[check.verdict], color=None if wants_color() else False)
     typer.echo(f"  {check.what:17}  {plain(check.found)}{advice}")

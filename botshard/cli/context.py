@@ -67,6 +67,12 @@ class Place:
         stack = self.stack
         return stack if stack is not None and stack.is_running and stack.store_url == self.store_url else None
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the store is the folder's own and no stack runs in the folder: then nobody serves from it."""
+        is_own = self.store_url == self.folder.store.as_uri()
+        return is_own and (self.stack is None or not self.stack.is_running)
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

@@ -98,10 +98,12 @@ def _about_residency(detail: BotDetail, world: World) -> Iterator[str]:
     if not live:
         yield "None of these pools has a live replica now: the first request wakes one, which loads the bot."
         return
-    resident = [one for one in detail.replicas if one.live and one.state is Residency.RESIDENT]
-    yield f"It is resident on {len(resident)} of {len(live)} live replicas of these pools" + (
-        "." if resident else "; the first request loads it there."
-    )
+    states = [one.state for one in detail.replicas if one.live]
+    resident = states.count(Residency.RESIDENT)
+    rest = "." if resident else "; the first request loads it there."
+    if Residency.LOADING in states:
+        rest = " and is being loaded."
+    yield f"It is resident on {resident} of {len(live)} live replicas of these pools{rest}"
     for replica in detail.replicas:
         if replica.error is not None and replica.live:
             yield f"Replica {replica.replica} says: {replica.error}."

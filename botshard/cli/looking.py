@@ -34,7 +34,9 @@ def look_at_all(opened: Session, /) -> World:
     """The whole catalog and what is around it. Raises: StoreError."""
     bots, problems = read_catalog(opened.store)
     with _home(opened) as home:
-        return read_world(opened.store, bots, now_s=time.time(), home=home, problems=problems)
+        return read_world(
+            opened.store, bots, now_s=time.time(), home=home, is_down=opened.place.is_down, problems=problems
+        )
 
 
 def look_at(opened: Session, name: str, /) -> tuple[BotDetail, World]:
@@ -43,7 +45,15 @@ def look_at(opened: Session, name: str, /) -> tuple[BotDetail, World]:
     problems: dict[str, str] = {}
     model = _read_model(opened.store, bot, problems)
     with _home(opened) as home:
-        world = read_world(opened.store, {bot.id: bot}, now_s=time.time(), home=home, only=bot, problems=problems)
+        world = read_world(
+            opened.store,
+            {bot.id: bot},
+            now_s=time.time(),
+            home=home,
+            is_down=opened.place.is_down,
+            only=bot,
+            problems=problems,
+        )
     return detail_of(bot, world, model=model), world
 
 

@@ -7,6 +7,7 @@ wants it (NO_COLOR and TERM=dumb are respected), never cut when piped.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["Column", "as_document", "note", "plain", "print_document", "print_pairs", "print_table", "progress_bar"]
+__all__ = [
+    "Column",
+    "as_document",
+    "note",
+    "plain",
+    "print_document",
+    "print_pairs",
+    "print_table",
+    "progress_bar",
+    "wants_color",
+]
 
 _PIPED_WIDTH = 10_000
 """Columns of a table that no terminal shows: enough that nothing is folded."""
@@ -114,6 +125,11 @@ def progress_bar(what: str, /) -> Iterator[Callable[[int, int], None] | None]:
     ) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, count: progress.update(task, completed=done, total=count)
+
+
+def wants_color() -> bool:
+    """Whether colour is welcome where a terminal shows it (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _console(stream: TextIO) -> Console:

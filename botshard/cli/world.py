@@ -37,7 +37,7 @@ class World:
     controller: ControllerView
     now_s: float
     statuses: Mapping[PoolName, PoolStatus] | None = None
-    """How the local stack sees its pools; None where it does not run, or elsewhere."""
+    """How the local stack sees its pools; empty where it is down; None where pools live elsewhere."""
     specs: Mapping[PoolName, PoolSpec] = field(default_factory=dict)
     """What a local stack was told to make."""
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +81,7 @@ def read_world(
     *,
     now_s: float,
     home: ObjectStore | None = None,
+    is_down: bool = False,
     only: Bot | None = None,
     problems: Mapping[str, str] | None = None,
 ) -> World:
@@ -91,6 +92,7 @@ def read_world(
         bots: entries of the catalog that matter.
         now_s: seconds since 1970.
         home: documents of the local stack that runs on this store.
+        is_down: the store is a local stack's own, and that stack does not run.
         only: read the reports of this bot's pools alone; None: all.
         problems: what is known to be wrong already.
 
@@ -109,6 +111,8 @@ def read_world(
         reports += of_pool
         found |= refused
     statuses, specs = _look_home(home, found)
+    if is_down:
+        statuses = {}
     return World(bots, table, tuple(reports), read_controller(store), now_s, statuses, specs, found)
 
 
