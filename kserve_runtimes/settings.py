@@ -13,11 +13,13 @@ from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.ids import Framework, PoolName, check_pool_name
 from botshard.sharding.units import parse_bytes, parse_duration_s
 
-__all__ = ["FRAMEWORKS", "VARIABLES", "Settings", "read_settings"]
+__all__ = ["FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read_settings"]
 
 T = TypeVar("T")
 
 FRAMEWORKS = ("torch", "tensorflow")
+LOG_FORMAT = "RUNTIME_LOG_FORMAT"
+"""Also read by a zygote, which has no other settings."""
 VARIABLES = (
     "RUNTIME_POOL",
     "RUNTIME_REPLICA",
@@ -35,7 +37,7 @@ VARIABLES = (
     "RUNTIME_THREADS",
     "RUNTIME_REQUEST_TIMEOUT_S",
     "RUNTIME_GRACE_S",
-    "RUNTIME_LOG_FORMAT",
+    LOG_FORMAT,
     "RUNTIME_LOG_LEVEL",
     "BOTSHARD_LIFELINE_FD",
 )
@@ -188,7 +190,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         threads=reader.value("RUNTIME_THREADS", _integer(1, 256), number, default=1),
         request_timeout_s=reader.value("RUNTIME_REQUEST_TIMEOUT_S", _duration, duration, default=None),
         grace_s=reader.value("RUNTIME_GRACE_S", _duration, duration, default=25.0),
-        log_format=reader.choice("RUNTIME_LOG_FORMAT", _LOG_FORMATS, default="text"),
+        log_format=reader.choice(LOG_FORMAT, _LOG_FORMATS, default="text"),
         log_level=reader.choice("RUNTIME_LOG_LEVEL", _LOG_LEVELS, default="INFO"),
         lifeline_fd=reader.value("BOTSHARD_LIFELINE_FD", _integer(0, 1 << 20), number, default=None),
     )

@@ -30,8 +30,9 @@ from botshard.local.zygote_wire import (
     receive,
     send,
 )
+from botshard.logs import configure_logs
 from botshard.sharding.ids import Framework
-from kserve_runtimes.settings import FRAMEWORKS
+from kserve_runtimes.settings import FRAMEWORKS, LOG_FORMAT
 
 __all__ = ["main"]
 
@@ -55,7 +56,7 @@ def main(arguments: list[str], environ: Mapping[str, str], /) -> int:
     control.set_inheritable(False)
     _end_with_the_stack()
     started_s = time.monotonic()
-    server = _import_everything(framework, programs=options.programs)
+    server = _import_everything(framework, programs=options.programs, as_json=environ.get(LOG_FORMAT) == "json")
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
         sys.stderr.write(f"zygote: {threads} threads after the imports; a fork would lose them\n")
@@ -71,7 +72,7 @@ def _end_with_the_stack() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _import_everything(framework: Framework, *, programs: bool) -> object:
+def _import_everything(framework: Framework, *, programs: bool, as_json: bool) -> object:
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
     import re2  # noqa: F401 - used by processing steps, compiled when a bot is loaded
@@ -84,6 +85,7 @@ def _import_everything(framework: Framework, *, programs: bool) -> object:
 
     all_steps()
     import_framework(framework, programs=programs)
+    configure_logs(f"zygote.{framework}", as_json=as_json)  # after the imports: libraries configure logs too
     return PoolServer()
 
 

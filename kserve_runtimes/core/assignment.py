@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -28,6 +28,8 @@ class View:
     realtime: bool = False
     request_timeout_s: float | None = None
     """None: the table does not know this pool's group."""
+    cold_start_timeout_s: float = 0.0
+    """How long a router may wait for a pool, or a bot, that is not there yet."""
     owned: Mapping[BotId, Version] = field(default_factory=lambda: MappingProxyType({}))
     """The pool's bots, each with the version to serve."""
 
@@ -57,6 +59,7 @@ def view_of(table: RoutingTable | None, pool: PoolName, bots: Iterable[Bot], /) 
         epoch=table.epoch,
         realtime=group.realtime if group is not None else False,
         request_timeout_s=group.request_timeout_s if group is not None else None,
+        cold_start_timeout_s=group.cold_start_timeout_s if group is not None else 0.0,
         owned=owned,
     )
 
@@ -79,4 +82,4 @@ def with_changes(
             owned.pop(bot_id, None)
         else:
             owned[bot_id] = version
-    return View(view.epoch, view.realtime, view.request_timeout_s, owned)
+    return replace(view, owned=owned)

@@ -180,11 +180,16 @@ class Pool:
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def timeout_s(self, asked_s: float | None, /) -> float:
-        """How long a request may take: what its caller has left, at most what the group (or the setting) gives."""
+        """How long a request may take: what its caller has left, else what the group (or the setting) gives.
+
+        A caller may have more than that left, when it waits for a pool that starts: up to the group's cold start.
+        """
         view = self.view
-        most_s = self._request_timeout_s or (view.request_timeout_s if view is not None else None)
-        most_s = most_s or _UNKNOWN_GROUP_TIMEOUT_S
-        return most_s if asked_s is None else min(asked_s, most_s)
+        usual_s = self._request_timeout_s or (view.request_timeout_s if view is not None else None)
+        usual_s = usual_s or _UNKNOWN_GROUP_TIMEOUT_S
+        if asked_s is None:
+            return usual_s
+        return min(asked_s, max(usual_s, view.cold_start_timeout_s if view is not None else 0.0))
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:

@@ -11,8 +11,10 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
+import uvicorn.lifespan.off  # uvicorn would import it by name after a fork, in every replica
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from botshard.logs import fields
 from kserve_runtimes.core.pool import Pool
@@ -30,6 +32,8 @@ _KEEP_ALIVE_S: Final = 75
 """Longer than any client or gateway keeps an idle connection, so that it is never the server that closes it first."""
 _BACKLOG: Final = 1024
 _DRAIN_POLL_S: Final = 0.01
+_FIRST_REQUEST_S: Final = 0.25
+"""How long a connection that was just made may take to send its request once the replica is told to end."""
 
 
 class _DrainingServer(uvicorn.Server):
@@ -69,17 +73,21 @@ class _DrainingServer(uvicorn.Server):
         # Only this process's end: siblings that share the socket go on accepting.
         for sock in sockets or []:
             sock.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
+        loop = asyncio.get_running_loop()
         grace_s = self.config.timeout_graceful_shutdown or 0
-        deadline_s = asyncio.get_running_loop().time() + grace_s
+        deadline_s = loop.time() + grace_s
+        expecting_until_s = loop.time() + _FIRST_REQUEST_S
         while self.server_state.connections or self.server_state.tasks:
-            if asyncio.get_running_loop().time() > deadline_s:
+            # First let the loop read what has arrived already: those requests were sent before anybody could know.
+            await asyncio.sleep(_DRAIN_POLL_S)
+            for connection in list(self.server_state.connections):
+                if getattr(connection, "cycle", None) is not None or loop.time() > expecting_until_s:
+                    connection.shutdown()
+            if loop.time() > deadline_s:
                 log.warning("requests cut off", extra=fields(count=len(self.server_state.tasks), grace_s=grace_s))
                 for task in list(self.server_state.tasks):
                     task.cancel()
                 return
-            await asyncio.sleep(_DRAIN_POLL_S)
 
 
 class _SdkRest(RESTServer):  # type: ignore[misc]
@@ -131,7 +139,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
             access_log=False,
             lifespan="off",
             ws="none",
-            http="httptools",
+            http=HttpToolsProtocol,
             interface="asgi3",
             proxy_headers=False,
             server_header=False,

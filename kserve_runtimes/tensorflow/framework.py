@@ -6,22 +6,17 @@ that the model takes what its bot declares.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-# Before the import: TensorFlow's C++ prints its own lines otherwise, and they are no events.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
-import tensorflow as tf
 
 from botshard.oip.tensors import DATATYPES, Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model
+from kserve_runtimes.tensorflow.quiet import keras, tf
 
 __all__ = ["TensorFlowFramework"]
 

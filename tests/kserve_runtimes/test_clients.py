@@ -121,8 +121,8 @@ asyncio.run(main())
 
 
 def test_kserves_own_clients_work_unchanged(served: Served) -> None:
-    """REST V1, V2 and binary; gRPC raw and typed; and each error with its own code. In a process of its own: the SDK
-    configures logs and event loops when it is imported."""
+    """REST V1, V2 and binary; gRPC raw and typed; and each error with its own code."""
+    # In a process of its own: the SDK configures logs and event loops when it is imported.
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _KSERVE, served.replica.url, str(served.grpc_port)],
         capture_output=True,

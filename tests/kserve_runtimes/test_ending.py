@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -38,7 +39,10 @@ def test_an_idle_replica_ends_at_once(torch_zygote: Zygote, fleet: Fleet, how: s
     replica = Replica(torch_zygote, fleet, POOL).wait_ready()
     with socket.create_connection(("127.0.0.1", replica.port)) as kept:
         kept.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert kept.recv(4096).startswith(b"HTTP/1.1 200")
+        received = b""
+        while not received.endswith(b"}"):
+            received += kept.recv(4096)
+        assert received.startswith(b"HTTP/1.1 200")
         started_s = time.monotonic()
         if how is None:
             replica.cut_lifeline()
@@ -79,10 +83,13 @@ def test_two_replicas_share_one_socket(torch_zygote: Zygote, fleet: Fleet) -> No
 
         def ask() -> None:
             while not is_over.is_set():
-                client = http.client.HTTPConnection("127.0.0.1", replicas[0].port, timeout=10)
-                client.request("POST", "/v2/models/one/infer", BODY, {"connection": "close"})
-                statuses.append(client.getresponse().status)
-                client.close()
+                with contextlib.closing(
+                    http.client.HTTPConnection("127.0.0.1", replicas[0].port, timeout=10)
+                ) as client:
+                    client.request("POST", "/v2/models/one/infer", BODY, {"connection": "close"})
+                    answer = client.getresponse()
+                    answer.read()
+                    statuses.append(answer.status)
 
         with ThreadPoolExecutor(2) as threads:
             asking = [threads.submit(ask) for _ in range(2)]
@@ -118,7 +125,7 @@ def test_notices_tell_ready_busy_and_stopping(torch_zygote: Zygote, fleet: Fleet
         notice = hear()
         while notice.in_flight:
             notice = hear()
-        assert (0, 1) == (notice.in_flight, notice.requests)
+        assert (notice.in_flight, notice.requests) == (0, 1)
         replica.stop()
         assert hear().ready is False
 

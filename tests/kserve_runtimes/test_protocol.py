@@ -35,7 +35,7 @@ def test_texts_in_are_labels_out(served: Served) -> None:
     answer = served.replica.ask("text", "good morning", "bye", "when do you open?")
     assert_valid(answer.json, "inference_response")
     label, probabilities = answer.json["outputs"]
-    assert ("label", [3, 1], "BYTES") == (label["name"], label["shape"], label["datatype"])
+    assert (label["name"], label["shape"], label["datatype"]) == ("label", [3, 1], "BYTES")
     assert set(label["data"]) <= set(LABELS)
     assert np.array(probabilities["data"]).reshape(3, 3).sum(axis=1) == pytest.approx(1.0, abs=1e-5)
 
@@ -128,7 +128,7 @@ def test_load_and_unload_are_answered(served: Served) -> None:
     """A bot of a realtime pool can be loaded, which it is, and is not unloaded."""
     assert served.replica.post("/v2/repository/models/text/load", {}).json == {"name": "text", "load": True}
     refused = served.replica.post("/v2/repository/models/text/unload", {})
-    assert (400, True) == (refused.status, "stay loaded" in refused.error)
+    assert (refused.status, "stay loaded" in refused.error) == (400, True)
     assert served.replica.post("/v2/repository/models/nobody/load", {}).status == 404
     assert served.replica.post("/v2/repository/models/broken/load", {}).status == 503
 

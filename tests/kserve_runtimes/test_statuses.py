@@ -83,13 +83,13 @@ def test_bad_input_names_the_tensor(served: Served, document: dict[str, Any], sa
 def test_a_bad_body_or_header_is_400(served: Served, body: bytes, headers: dict[str, str], said: str) -> None:
     """Whatever is not a request of the protocol is refused with a reason, not a 500."""
     answer = served.replica.request("POST", "/v2/models/text/infer", body, headers)
-    assert (400, True) == (answer.status, said in answer.error), answer.body
+    assert (answer.status, said in answer.error) == (400, True), answer.body
 
 
 def test_a_body_over_the_limit_is_413(served: Served) -> None:
     """The limit is this replica's 64 KiB, with a declared length."""
     answer = served.replica.request("POST", "/v2/models/text/infer", b"x" * (64 * 1024 + 1))
-    assert (413, True) == (answer.status, "more than 65536 bytes" in answer.error)
+    assert (answer.status, "more than 65536 bytes" in answer.error) == (413, True)
 
 
 def test_a_chunked_body_over_the_limit_is_413(served: Served) -> None:
@@ -110,7 +110,7 @@ def test_a_body_that_inflates_over_the_limit_is_413(served: Served) -> None:
 def test_a_deadline_that_is_over_is_504(served: Served) -> None:
     """What the router has left is the deadline here too."""
     answer = served.replica.ask("text", "hello", x_request_timeout="0.000001")
-    assert (504, True) == (answer.status, "not answered within" in answer.error)
+    assert (answer.status, "not answered within" in answer.error) == (504, True)
 
 
 def test_a_request_id_comes_back(served: Served) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,7 +58,7 @@ def test_a_bot_answers_as_its_offline_model(replica: tuple[Replica, Fleet], bot:
 def test_a_broken_archive_harms_no_other(replica: tuple[Replica, Fleet]) -> None:
     """It says why, and the pool is ready without it."""
     answer = replica[0].multiply("broken")
-    assert (503, True) == (answer.status, "is damaged" in answer.error)
+    assert (answer.status, "is damaged" in answer.error) == (503, True)
     assert replica[0].bots() == {"absent": 0, "loading": 0, "resident": 2, "draining": 0, "failed": 1}
 
 
