@@ -15,7 +15,7 @@ import urllib3
 
 from tests.waiting import eventually
 
-__all__ = ["MINIO_HINT", "MinioServer", "free_port", "minio_binary", "is_required"]
+__all__ = ["MINIO_HINT", "MinioServer", "free_port", "is_required", "minio_binary"]
 
 MINIO_HINT = (
     "MINIO_BIN does not name a MinIO server: get one from min.io/download or by "
