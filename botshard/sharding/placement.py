@@ -250,11 +250,7 @@ def _choose_pools(key: FamilyKey, family: FamilyId, count: int, present: tuple[P
             free.append(name)
         if ordinal > _MAX_ORDINAL:
             break  # what is still in `kept` was not named by us; it is left to be drained
-    for name in free:
-        if len(chosen) == count:
-            break
-        chosen.append(name)
-    return tuple(sorted(chosen))
+    return tuple(sorted(chosen + free[: count - len(chosen)]))
 
 
 _MAX_ORDINAL = 100_000

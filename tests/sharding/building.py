@@ -28,9 +28,9 @@ from botshard.sharding.placement import FamilyPlacement, Placement
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, Linger, RoutingTable, Target
 
 # No deadline: on a busy machine a single example may take any time.
-LIGHT = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
-QUICK = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-THOROUGH = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+LIGHT = settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 REALTIME = GroupName("realtime")
 LAZY = GroupName("non-realtime")

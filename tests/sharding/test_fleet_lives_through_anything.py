@@ -124,7 +124,7 @@ class Fleet(RuleBasedStateMachine):
 
 Fleet.TestCase.settings = settings(
     deadline=None,
-    max_examples=25,
+    max_examples=20,
     stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

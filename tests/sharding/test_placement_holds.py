@@ -16,7 +16,7 @@ from botshard.sharding import placement as placing
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.errors import CallerError
 from botshard.sharding.fleet import BotLoad, Snapshot
-from botshard.sharding.hashing import MAX_SHARD_BITS, bot_hash, family_id, pool_name, rank_pools, shard_of
+from botshard.sharding.hashing import bot_hash, family_id, pool_name, rank_pools, shard_of
 from botshard.sharding.ids import FamilyId, Framework, PoolName, ShardIndex
 from botshard.sharding.invariants import check_placement
 from botshard.sharding.placement import place
@@ -154,31 +154,33 @@ def test_a_bot_that_fits_nowhere_is_refused_with_the_numbers(bot: BotLoad, words
     assert len(placement.families) == 1
 
 
-def _twins() -> tuple[str, str]:
-    """Two ids whose hashes begin with the same `MAX_SHARD_BITS` bits."""
-    seen: dict[int, str] = {}
-    for number in range(10_000):
-        name = f"b{number}"
-        twin = seen.setdefault(shard_of(bot_hash(name), MAX_SHARD_BITS), name)
+def _twins(bits: int) -> list[str]:
+    """Two ids whose hashes begin with the same bits."""
+    seen: dict[ShardIndex, str] = {}
+    for name in (f"b{number}" for number in range(10_000)):
+        twin = seen.setdefault(shard_of(bot_hash(name), bits), name)
         if twin != name:
-            return twin, name
+            return [twin, name]
     raise AssertionError("ten thousand ids without a pair")
 
 
 @pytest.mark.parametrize(
     "bounds", [{"bots_per_pool": 1}, {"pool_memory_bytes": 3 * MIB // 2}], ids=["by number", "by bytes"]
 )
-def test_two_bots_that_no_split_separates_do_not_stop_the_others(bounds: dict[str, Any]) -> None:
+def test_two_bots_that_no_split_separates_do_not_stop_the_others(
+    bounds: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Anybody can find two such ids; the second is refused, and the rest is placed in few shards."""
-    first, second = _twins()
-    seen = snapshot([*loads(6), load(second), load(first)], replace(group(), **bounds))
+    monkeypatch.setattr(placing, "MAX_SHARD_BITS", 12)
+    twins = _twins(12)
+    seen = snapshot([*loads(6), *map(load, reversed(twins))], replace(group(), **bounds))
     placement = place(seen)
     (refusal,) = placement.refused
-    assert refusal.bot == max(first, second)
+    assert refusal.bot == max(twins)
     assert "2.0 MiB" in refusal.reason
     assert "pin" in refusal.reason
     assert check_placement(placement, seen) == []
-    assert only_family(placement).bits < 12
+    assert only_family(placement).bits < 10
     assert place(settled(seen, placement)) == placement
 
 
@@ -201,6 +203,25 @@ def test_bots_of_more_than_half_a_pool_each_get_one() -> None:
     """No two fit together, whatever the mean fill says."""
     family = only_family(place(snapshot(loads(20, footprint_bytes=60 * MIB))))
     assert len(family.pools) == 20
+
+
+@pytest.mark.parametrize(
+    ("prefix", "sizes", "bots_per_pool", "pools"),
+    [
+        ("s2999", (37, 51, 14, 51, 51, 51), 3, 8),
+        ("s617", (51, 51, 51, 51, 29, 51, 50, 51, 51), 100, 16),
+    ],
+    ids=["fewer do", "fewer do not"],
+)
+def test_pools_that_big_bots_asked_for_are_questioned_in_the_same_call(
+    prefix: str, sizes: tuple[int, ...], bots_per_pool: int, pools: int
+) -> None:
+    """The next call would ask whether fewer pools do, hence this one does, and its own result is kept."""
+    bots = [load(f"{prefix}-{number}", footprint_bytes=size * MIB) for number, size in enumerate(sizes)]
+    seen = snapshot(bots, group(shard_replicas=2, bots_per_pool=bots_per_pool))
+    placement = place(seen)
+    assert len(only_family(placement).pools) == pools
+    assert place(settled(seen, placement)) == placement
 
 
 def test_families_with_one_id_do_not_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,17 +249,20 @@ def test_shards_are_never_joined() -> None:
 def test_pools_that_we_did_not_name_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table from other hands: its pools are drained into ours, and looking for their ordinals ends."""
     monkeypatch.setattr(placing, "_MAX_ORDINAL", 50)
-    seen = snapshot(loads(90))
+    seen = snapshot(loads(310))
     now = settled(seen, place(seen))
     assert now.table is not None
     ((name, routes),) = now.table.families.items()
-    foreign = PoolName("somebody-elses")
-    urls = {foreign: "http://x", **routes.urls}
-    strange = replace(routes, urls=urls, shards=((foreign,), *routes.shards[1:]))
+    ours, foreign = min(routes.urls), PoolName("somebody-elses")
+    strange = replace(
+        routes,
+        urls={**routes.urls, foreign: "http://x"},
+        shards=tuple(tuple(foreign if pool == ours else pool for pool in pools) for pools in routes.shards),
+    )
     later = replace(now, table=replace(now.table, families={name: strange}))
     placement = place(later)
     assert check_placement(placement, later) == []
-    assert foreign not in only_family(placement).pools
+    assert only_family(placement).pools == only_family(place(seen)).pools
 
 
 def test_equal_pool_names_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,12 +35,12 @@ def over_capacity(family: FamilyPlacement, bots: tuple[BotLoad, ...], capacity: 
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3])
-@pytest.mark.parametrize("pools", [4, 16, 64])
+@pytest.mark.parametrize("pools", [4, 16, 32])
 def test_one_more_pool_moves_its_ideal_share(pools: int, replicas: int) -> None:
     """1/(n + 1) of the bots, 1.1 times at most, and what did not fit where it was: in each of several families."""
     per_pool = 100
     room = int(pools * per_pool * 0.8 / replicas)
-    for pin in "abcde":
+    for pin in "abcd":
         key = replace(TORCH, pin=pin)
         seen = snapshot(loads(room, key), group(bots_per_pool=per_pool, shard_replicas=replicas))
         more = seen.bots + loads(3, key, prefix="straw")
