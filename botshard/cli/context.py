@@ -108,7 +108,8 @@ def open_place(place: Place, environ: Mapping[str, str], /, *, create: bool = Fa
         # Not shown: what is no URL may be anything, credentials included.
         raise WrongUsageError("store URL: must be file:///absolute/folder or s3://bucket/prefix") from None
     path = unquote(parts.path)
-    if parts.scheme == "file" and path.startswith("/") and not create and not (Path(path) / ".locks").is_dir():
+    is_folder = parts.scheme == "file" and parts.netloc in ("", "localhost") and path.startswith("/")
+    if is_folder and not create and not (Path(path) / ".locks").is_dir():
         raise NoStoreError(
             f"there is no store in {path} (chosen by {place.said_by}); `botshard up` or `botshard publish` makes one, "
             f"--store and {STORE_VARIABLE} name another"

@@ -103,7 +103,7 @@ def test_a_wrong_router_is_refused_without_being_shown(url: str, tmp_path: Path)
 def test_a_wrong_store_is_refused_without_being_shown(url: str, cli: Cli) -> None:
     """Wrong URLs are wrong usage; nothing of one that may hold credentials is repeated, nor a traceback shown."""
     ended = cli("bots", "--store", url)
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert "store URL" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "hush" not in ended.stderr
@@ -112,7 +112,7 @@ def test_a_wrong_store_is_refused_without_being_shown(url: str, cli: Cli) -> Non
 def test_missing_credentials_are_named_by_their_variables(cli: Cli) -> None:
     """Without credentials the message names the variables, all of them at once."""
     ended = cli("bots", "--store", "s3://bots")
-    assert ended.returncode == 2
+    assert ended.exit_code == 2
     assert "AWS_ACCESS_KEY_ID" in ended.stderr
     assert "AWS_SECRET_ACCESS_KEY" in ended.stderr
 
@@ -121,7 +121,7 @@ def test_missing_credentials_are_named_by_their_variables(cli: Cli) -> None:
 def test_looking_never_makes_a_store(command: list[str], cli: Cli) -> None:
     """Where there is no store, commands that look say where they did, and make none."""
     ended = cli(*command)
-    assert ended.returncode == 3
+    assert ended.exit_code == 3
     assert str(cli.folder / ".botshard" / "store") in ended.stderr
     assert "--store" in ended.stderr
     assert list(cli.folder.iterdir()) == []
@@ -138,7 +138,7 @@ def test_a_store_that_is_away_ends_with_its_own_exit_code(cli: Cli) -> None:
     """A server that cannot be reached is told in one line, with the exit code for trying again later."""
     away = Cli(cli.folder, {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hush"})
     ended = away("bots", "--store", "s3://bots?endpoint=http://127.0.0.1:1")
-    assert ended.returncode == 3
+    assert ended.exit_code == 3
     assert ended.stderr.count("\n") == 1
     assert "127.0.0.1:1" in ended.stderr
     assert "hush" not in ended.stderr

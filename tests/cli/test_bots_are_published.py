@@ -54,7 +54,7 @@ def test_every_problem_is_told_by_file_and_field(cli: Cli) -> None:
     path = cli.folder / "bad" / "bot.yaml"
     path.write_text(path.read_text().replace("tenant: acme", "tenant: a/b").replace("min: 0.5", "min: high"))
     ended = cli("publish", "good", "bad")
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     problems = [line for line in ended.stderr.splitlines() if line.startswith("bad/bot.yaml: ")]
     assert [line.split(": ")[1] for line in problems] == ["tenant", "postprocess[2].min"]
     assert "2 refused (1 only because of the others)" in ended.stderr
@@ -89,7 +89,7 @@ def test_more_folders_than_a_screen_are_counted_not_listed(cli: Cli) -> None:
         for file in (cli.folder / names[0]).iterdir():
             (folder / file.name).write_bytes(file.read_bytes().replace(names[0].encode(), name.encode()))
     ended = cli("publish", *names)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     assert ended.stdout == ""
     assert "21 created in " in ended.stderr
 
@@ -118,7 +118,7 @@ def test_mistakes_end_with_one_clear_message(arguments: list[str], exit_code: in
     cli("init", "my-bot")
     cli("publish", "my-bot")
     ended = cli(*arguments)
-    assert ended.returncode == exit_code
+    assert ended.exit_code == exit_code
     assert ended.stdout == ""
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -73,7 +73,7 @@ def test_a_page_says_how_to_go_on(elsewhere: Cli) -> None:
 def test_no_bots_is_told_with_the_store_that_was_used(elsewhere: Cli, fleet: ObjectStore) -> None:
     """An empty list names the place where it was looked for."""
     ended = elsewhere("bots", "--tenant", "nobody")
-    assert (ended.returncode, ended.stdout) == (0, "")
+    assert (ended.exit_code, ended.stdout) == (0, "")
     assert fleet.url in ended.stderr
     assert "BOTSHARD_STORE" in ended.stderr
 
@@ -97,7 +97,7 @@ def test_a_bot_is_shown_with_all_that_is_known(elsewhere: Cli) -> None:
 def test_a_failed_load_is_shown_with_its_reason(elsewhere: Cli) -> None:
     """`show` says why a bot cannot be loaded."""
     ended = elsewhere("show", "acme-travel")
-    assert ended.returncode == 0
+    assert ended.exit_code == 0
     assert "the file has 3 tensors, the architecture 4" in ended.stdout
 
 
@@ -158,7 +158,7 @@ def test_without_a_table_the_controller_is_asked_for(elsewhere: Cli, fleet: Obje
     fleet.delete(TABLE_CURRENT)
     assert "does a shard controller run?" in elsewhere("explain", "acme-banking").stdout
     ended = elsewhere("pools")
-    assert (ended.returncode, ended.stdout) == (0, "")
+    assert (ended.exit_code, ended.stdout) == (0, "")
     assert "no routing table has been published" in ended.stderr
 
 
@@ -189,7 +189,7 @@ def test_damage_in_the_store_is_told_and_the_rest_shown(elsewhere: Cli, fleet: O
     assert "acme-banking" in [line["bot"] for line in listed["bots"]]
     assert set(listed["problems"]) == {TABLE_CURRENT, catalog_key_of("acme-travel")}  # type: ignore[arg-type]
     assert "problem: " in elsewhere("bots").stderr
-    assert elsewhere("show", "acme-travel").returncode == 1
+    assert elsewhere("show", "acme-travel").exit_code == 1
 
 
 def test_shards_of_a_family_without_bits_are_one(elsewhere: Cli, fleet: ObjectStore) -> None:
