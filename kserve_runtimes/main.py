@@ -169,7 +169,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         for task in following:
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
-    if pool.view is not None:
+    if pool.is_complete:
         await reporter.report(is_last=True)
     follower.close()
     for executor in (loaders, models):

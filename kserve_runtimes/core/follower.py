@@ -37,8 +37,18 @@ class Follower:
         self._viewed: RoutingTable | None = None
         self._problems: dict[str, str] = {}
         self.view: View | None = None
-        """None until both were read once."""
+        """None until the table was looked for once. Bots appear in it as the catalog is read."""
         self.executor = ThreadPoolExecutor(1, "follow")
+
+    def begin(self) -> View | None:
+        """The view as the table alone gives it: no bots yet, but `find` can add those that are asked for.
+
+        A large catalog takes a second to read, and a pool that was woken has somebody waiting for one bot.
+
+        Raises: StoreError.
+        """
+        self._table.refresh()
+        return self._advance(frozenset())
 
     def poll(self) -> View | None:
         """A new view if anything of this pool changed, else None.
@@ -48,7 +58,7 @@ class Follower:
         self._table.refresh()
         changed = self._catalog.refresh()
         self._tell_problems()
-        return self._advance(changed, whole=True)
+        return self._advance(changed)
 
     def find(self, bot_id: BotId, /) -> View | None:
         """As `poll`, but looks at one bot's catalog object only (a bot that is not known may be new).
@@ -56,7 +66,7 @@ class Follower:
         Raises: StoreError.
         """
         self._catalog.refresh_bot(bot_id)
-        return self._advance(frozenset((bot_id,)))
+        return self._advance(frozenset((bot_id,))) if self.view is not None else None
 
     def catch_up(self, epoch: Epoch, /) -> View | None:
         """As `poll`, but looks at the table only, and only if it is older than `epoch`.
@@ -65,7 +75,7 @@ class Follower:
         """
         if self._viewed is None or self._viewed.epoch < epoch:
             self._table.refresh()
-        return self._advance(frozenset())
+        return self._advance(frozenset()) if self.view is not None else None
 
     def knows(self, bot_id: BotId, /) -> bool:
         """Whether the catalog has the bot, and it is not retired. Does not block."""
@@ -77,11 +87,9 @@ class Follower:
         """Of the catalog's head that was followed last. Does not block."""
         return self._catalog.revision
 
-    def _advance(self, changed: frozenset[BotId], *, whole: bool = False) -> View | None:
+    def _advance(self, changed: frozenset[BotId]) -> View | None:
         table = self._table.table
         before = self.view
-        if before is None and not whole:
-            return None
         if before is None or table is None or table is not self._viewed:
             view = view_of(table, self._pool, self._catalog.bots.values())
         elif changed:

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_FIRST_REQUESTS_S: Final = 0.02
+"""Time for the requests that wait in the socket's queue to be read, before the catalog is."""
 _UNKNOWN_GROUP_TIMEOUT_S: Final = 30.0
 """Until the table names this pool's group, and with it a deadline."""
 
@@ -86,7 +88,10 @@ class Pool:
         self._models = models
         self._request_timeout_s = request_timeout_s
         self._viewed = asyncio.Event()
+        self.is_complete = False
+        """Whether the whole catalog was read; until then only bots that were asked for are known."""
         self._is_listening = False
+        self._told_epoch = NO_EPOCH
         self._check_scheduled = False
         self._failed = 0
         residents.on_change = self._schedule_check
@@ -106,12 +111,20 @@ class Pool:
             expected: blocks, called once in the follower's thread: how much each bot was used before this start.
         """
         loop = asyncio.get_running_loop()
+        follower = self._follower
         rates: dict[BotId, float] = {}
         while True:
             try:
-                view = await loop.run_in_executor(self._follower.executor, self._follower.poll)
-                if view is not None and self.view is None and view.realtime:
-                    rates = await loop.run_in_executor(self._follower.executor, expected)
+                if self.view is None:
+                    await self._look_again(follower.begin)
+                    # Whoever woke this replica is looked up before the whole catalog is.
+                    await asyncio.sleep(0 if self.view is None or self.view.realtime else _FIRST_REQUESTS_S)
+                view = await loop.run_in_executor(follower.executor, follower.poll)
+                if view is not None and view.realtime and not self.is_complete:
+                    rates = await loop.run_in_executor(follower.executor, expected)
+                if not self.is_complete:
+                    self.is_complete = True
+                    self._schedule_check()
                 if view is not None:
                     self._apply(view, rates)
                 self._note_problem(None)
@@ -124,12 +137,12 @@ class Pool:
             await asyncio.sleep(interval_s)
 
     def _apply(self, view: View, rates: dict[BotId, float] | None = None) -> None:
-        before = self.epoch
         self.view = view
         self.metrics.epoch.set(view.epoch)
         self.metrics.owned.set(len(view.owned))
         self.residents.assign(view.owned, eager=view.realtime, rates=rates or self.rates.roll(self._now_s()))
-        if view.epoch != before:
+        if view.epoch != self._told_epoch and self.is_complete:
+            self._told_epoch = view.epoch
             log.info("routing table taken up", extra=fields(epoch=view.epoch, bots=len(view.owned)))
         self._viewed.set()
         self._schedule_check()
@@ -167,7 +180,7 @@ class Pool:
         failed = sum(entry.failure is not None for entry in residents)
         tell = failed != self._failed
         self._failed = failed
-        if self.view is not None and residents.settled() and self._is_listening:
+        if self.view is not None and self.is_complete and residents.settled() and self._is_listening:
             tell |= self.warmed_epoch != self.view.epoch
             self.warmed_epoch = self.view.epoch
             if not self.is_ready:
@@ -216,7 +229,8 @@ class Pool:
         if self.view is None:
             await self._wait_for_view()
         follower = self._follower
-        if self.residents.get(bot_id) is None and not follower.knows(bot_id):
+        if self.residents.get(bot_id) is None:
+            # Also a bot that the catalog has may be new to the view: it came with its neighbour's object.
             await self._look_again(lambda: follower.find(bot_id))
             if not follower.knows(bot_id):
                 raise UnknownBotError(bot_id)

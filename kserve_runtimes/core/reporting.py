@@ -77,7 +77,7 @@ class Reporter:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval_s)
             self._wanted.clear()
-            if self._pool.view is None:
+            if not self._pool.is_complete:
                 continue
             await self.report()
             if is_first:

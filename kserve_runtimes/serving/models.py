@@ -53,7 +53,7 @@ async def pool_ready(pool: Pool, /) -> Answer:
     }
     if not pool.is_ready:
         missing = sum(not entry.settled for entry in pool.residents)
-        unread = None if pool.view is not None else "the routing table was not read yet"
+        unread = None if pool.is_complete else "table and catalog were not read yet"
         why = pool.problem or unread or f"{missing} of {len(pool.residents)} bots are not loaded yet"
         document["error"] = f"pool {pool.name} is not ready: {why}"
     return json_answer(document, status=200 if pool.is_ready else 503)

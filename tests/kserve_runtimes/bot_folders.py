@@ -113,11 +113,12 @@ torch.export.save(program, path)
 _TENSORFLOW_PROGRAM: Final = """
 import sys
 import keras, numpy as np, tensorflow as tf
-weights, keras_path, saved_path = np.load(sys.argv[1]), sys.argv[2], sys.argv[3]
+weights, other, keras_path, other_path, saved_path = np.load(sys.argv[1]), np.load(sys.argv[2]), *sys.argv[3:]
 layer = keras.layers.Dense(2, use_bias=False)
 model = keras.Sequential([keras.Input((4,)), layer])
-layer.set_weights([weights.T])
-model.save(keras_path)
+for values, path in ((weights, keras_path), (other, other_path)):
+    layer.set_weights([values.T])
+    model.save(path)
 class Linear(tf.Module):
     def __init__(self):
         self.weights = tf.Variable(weights.T)
@@ -148,13 +149,14 @@ def export_folder(root: Path, bot_id: str, *, group: str = "realtime", seed: int
     return _write(folder, _tensor_document(bot_id, group, "torch", model))
 
 
-def write_tensorflow_models(root: Path, *, seed: int = 1) -> tuple[Path, Path]:
-    """The linear model as a Keras archive and as a SavedModel: their paths."""
+def write_tensorflow_models(root: Path) -> tuple[Path, Path, Path]:
+    """The linear model of seed 1 as a Keras archive, that of seed 5 as another, and seed 1 as a SavedModel."""
     root.mkdir(parents=True, exist_ok=True)
-    weights, archive, saved = root / "weights.npy", root / "model.keras", root / "saved"
-    np.save(weights, linear_weights(seed))
-    _run(_TENSORFLOW_PROGRAM, weights, archive, saved)
-    return archive, saved
+    archive, other, saved = root / "model.keras", root / "other.keras", root / "saved"
+    for seed in (1, 5):
+        np.save(root / f"{seed}.npy", linear_weights(seed))
+    _run(_TENSORFLOW_PROGRAM, root / "1.npy", root / "5.npy", archive, other, saved)
+    return archive, other, saved
 
 
 def keras_folder(root: Path, bot_id: str, archive: Path, *, group: str = "realtime") -> Path:

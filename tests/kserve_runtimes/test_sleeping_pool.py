@@ -104,3 +104,16 @@ def test_a_store_that_is_away_is_told_apart_from_a_bot_that_does_not_exist(repli
         away.rename(fleet.folder / "store")
     eventually(lambda: replica.multiply("two").status == 200, within_s=5)
     assert replica.multiply("nobody").status == 404
+
+
+def test_whoever_wakes_a_replica_is_answered_before_the_catalog_is_read(
+    torch_zygote: Zygote, fleet: Fleet, tmp_path: Path
+) -> None:
+    """The bot's own catalog object is enough, also for a neighbour in the same object; readiness waits for the rest."""
+    fleet.publish(*(linear_folder(tmp_path, f"bot-{index}", group="non-realtime") for index in range(8)))
+    fleet.publish_table({KEY: [POOL]})
+    with Replica(torch_zygote, fleet, POOL) as replica:
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda index: replica.multiply(f"bot-{index}").status, range(8)))
+        assert answers == [200] * 8
+        assert replica.wait_ready().bots()["resident"] == 8

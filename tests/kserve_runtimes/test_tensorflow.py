@@ -26,8 +26,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replica,
     """A realtime replica with `keras`, `saved` and `broken`, forked from a zygote with TensorFlow."""
     root = tmp_path_factory.mktemp("tensorflow")
     fleet = Fleet(root / "fleet")
-    archive, saved = write_tensorflow_models(root / "models")
-    other, _ = write_tensorflow_models(root / "others", seed=5)
+    archive, other, saved = write_tensorflow_models(root / "models")
     fleet.publish(
         keras_folder(root / "bots", "keras", archive),
         saved_model_folder(root / "bots", "saved", saved),
