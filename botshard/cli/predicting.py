@@ -22,6 +22,8 @@ __all__ = ["predict"]
 
 _STDIN = "-"
 _NOT_FOUND = 404
+_MOST_COMPARED = 50_000
+"""Ids that are compared for a near one: about two seconds."""
 
 
 def predict(
@@ -121,7 +123,7 @@ def _refusal(bot_id: str, answer: RouterAnswer, router: RouterClient) -> str:
     listed = router.get("/v2/models")
     known = listed.document() if listed.is_good else None
     names = known.get("models") if isinstance(known, dict) else None
-    near = near_names(bot_id, map(str, names)) if isinstance(names, list) else []
+    near = near_names(bot_id, map(str, names)) if isinstance(names, list) and len(names) <= _MOST_COMPARED else []
     return answer.error + (f"; did you mean {' or '.join(near)}?" if near else "")
 
 

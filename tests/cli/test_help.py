@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import botshard
+from botshard.cli.context import FOLDER_VARIABLE, STORE_VARIABLE, URL_VARIABLE
 from botshard.cli.main import COMMANDS, help_text, load_command
 from tests.cli.running import Cli
 
@@ -92,3 +93,10 @@ def test_the_version_is_told_in_three_ways(cli: Cli) -> None:
     assert cli("--version").stdout == f"botshard {botshard.__version__}\n"
     assert cli("version").stdout.startswith(f"botshard {botshard.__version__} (Python ")
     assert json.loads(cli("version", "--json").stdout)["version"] == botshard.__version__
+
+
+def test_the_manual_has_every_command_and_variable() -> None:
+    """`docs/cli.md` describes each command, and names the variables that choose a store and a router."""
+    manual = (_ROOT / "docs" / "cli.md").read_text()
+    assert [entry.name for entry in COMMANDS if f"| `{entry.name}" not in manual] == []
+    assert [name for name in (STORE_VARIABLE, FOLDER_VARIABLE, URL_VARIABLE) if f"`{name}`" not in manual] == []
