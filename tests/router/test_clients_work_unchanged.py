@@ -87,6 +87,26 @@ async def test_tritonclient_asks_a_bot(fleet: Fleet, *, binary: bool, compressio
                 np.testing.assert_array_equal(result, values * 2)
 
 
+async def test_kserves_own_client_asks_a_bot(fleet: Fleet) -> None:
+    """Liveness, readiness and inference of the SDK's client, by the V2 protocol."""
+    from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+
+    fleet.publish_bots("bot")
+    async with upstream(_double) as server:
+        fleet.publish_table(server.url)
+        async with running_router(fleet) as router:
+            client = InferenceRESTClient(RESTConfig(protocol="v2", retries=0))
+            try:
+                assert await client.is_server_live(router.url)
+                assert await client.is_server_ready(router.url)
+                tensor = InferInput("x", [3], "FP32", data=[1.0, 2.0, 3.0])
+                request = InferRequest("bot", [tensor])
+                answer = await client.infer(router.url, request, model_name="bot")
+            finally:
+                await client.close()
+    assert answer.outputs[0].data == [2.0, 4.0, 6.0]
+
+
 async def test_tritonclient_reads_the_routers_errors(fleet: Fleet) -> None:
     """An unknown bot is an error with a text, not one about decoding."""
     fleet.publish_table("http://127.0.0.1:1")

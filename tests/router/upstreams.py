@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -75,8 +76,11 @@ class Upstream:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=1 << 20)
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """Listen: on a socket that others may share, or on the port as before, any free one at first."""
+        if listening is None:
+            listening = socket.create_server(("127.0.0.1", self.port))
+        self._server = await asyncio.start_server(self._accept, sock=listening, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
