@@ -1,8 +1,8 @@
 """What people write to bots, and what they mean by it: phrases of many domains, each with its intents.
 
 Two sources give the same shape. The phrases in `phrases/*.yaml` are the project's own; where the environment variable
-BOTSHARD_DATA names a folder that holds `clinc150/`, CLINC150 is taken instead: 150 intents of 10 domains (Larson et al.,
-"An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction", EMNLP-IJCNLP 2019).
+BOTSHARD_DATA names a folder that holds `clinc150/`, CLINC150 is taken instead: 150 intents of 10 domains, by Larson and
+others, "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction", EMNLP-IJCNLP 2019.
 """
 
 from __future__ import annotations

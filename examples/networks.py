@@ -126,26 +126,25 @@ def batches_of(
     settings: Hyperparameters,
     *,
     classes: int,
-    steps: int,
 ) -> Batches:
     """The order in which bots see their phrases.
 
     Args:
         lessons: for each bot the rows of its phrases, their classes and their weights.
         class_counts: for each bot its own number of classes.
-        settings: rows a step and learning rate.
+        settings: steps, rows a step and learning rate.
         classes: of the widest network.
-        steps: the same for all bots, since they take them together.
     """
     rng = np.random.default_rng(settings.seed)
-    orders = [_order(rng, len(rows), steps * settings.batch_rows) for rows, _, _ in lessons]
-    shape = (len(lessons), steps, settings.batch_rows)
+    shape = (settings.steps, settings.batch_rows)
+    orders = [_order(rng, len(rows), settings.steps * settings.batch_rows).reshape(shape) for rows, _, _ in lessons]
+    rates = [settings.learning_rate * (1 - 0.9 * step / settings.steps) for step in range(settings.steps)]
     own = np.arange(classes) < np.array(class_counts)[:, None, None]
     return Batches(
-        rows=np.stack([rows[order] for (rows, _, _), order in zip(lessons, orders, strict=True)]).reshape(shape),
-        classes=np.stack([known[order] for (_, known, _), order in zip(lessons, orders, strict=True)]).reshape(shape),
-        weights=np.stack([weights[order] for (_, _, weights), order in zip(lessons, orders, strict=True)]).reshape(shape),
-        learning_rates=tuple(settings.learning_rate * (1 - 0.9 * step / steps) for step in range(steps)),
+        rows=np.stack([rows[order] for (rows, _, _), order in zip(lessons, orders, strict=True)]),
+        classes=np.stack([known[order] for (_, known, _), order in zip(lessons, orders, strict=True)]),
+        weights=np.stack([weights[order] for (_, _, weights), order in zip(lessons, orders, strict=True)]),
+        learning_rates=tuple(rates),
         padding=np.where(own, 0, _NEVER).astype(np.float32),
     )
 

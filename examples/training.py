@@ -79,6 +79,8 @@ def train_bots(
 ) -> list[TrainedBot]:
     """Trains and writes all bots, each into `out_dir/<its id>`; the same arguments give the same bots.
 
+    (Their numbers are the same: a Keras file also holds the time at which it was written.)
+
     Args:
         plans: the bots, with ids of their own.
         corpus: what they learn from and are asked.

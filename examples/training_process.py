@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
@@ -41,9 +40,8 @@ def train(job: Job) -> Iterator[tuple[str, Floats]]:
     students = [_student(plan, lesson, places) for plan, lesson in job.bots]
     trainer = _trainer(job.framework, _features(job.bots[0][0], list(places), job.settings))
     classes = max(len(student.plan.labels) for student in students)
-    steps = round(job.settings.epochs * fmean(len(student.taught) for student in students) / job.settings.batch_rows)
     for group in _groups(students, job.settings.bots_at_once):
-        for student, network in zip(group, _fit(group, trainer, job.settings, classes, steps), strict=True):
+        for student, network in zip(group, _fit(group, trainer, job.settings, classes), strict=True):
             folder = job.out_dir / student.plan.id
             folder.mkdir(exist_ok=True)
             (folder / "bot.yaml").write_text(bot_yaml(student.plan, job.settings), encoding="utf-8")
@@ -84,12 +82,10 @@ def _groups(students: Sequence[_Student], most: int) -> Iterator[Sequence[_Stude
     return (students[first:end] for first, end in pairwise(bounds))
 
 
-def _fit(
-    group: Sequence[_Student], trainer: Trainer, settings: Hyperparameters, classes: int, steps: int
-) -> list[Network]:
+def _fit(group: Sequence[_Student], trainer: Trainer, settings: Hyperparameters, classes: int) -> list[Network]:
     class_counts = [len(student.plan.labels) for student in group]
     lessons = [(student.taught, student.classes, student.weights) for student in group]
-    batches = batches_of(lessons, class_counts, settings, classes=classes, steps=steps)
+    batches = batches_of(lessons, class_counts, settings, classes=classes)
     return trainer.fit(batches, first_stack(len(group), classes, settings)).networks(class_counts)
 
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from botshard.bots.publish import publish
+from botshard.local.front import StackError
+from botshard.local.stack_process import StackProcess
 from botshard.sharding.fleet import PoolPhase
 from botshard.store.base import ObjectStore
 from botshard.store.reports import read_reports
@@ -22,7 +24,7 @@ from examples.corpus import Corpus, load_corpus
 from examples.demo.asking import Comparison, ask_all, ask_once, measure_latency
 from examples.demo.measuring import cores, measure_one_process_a_bot, measure_stack
 from examples.demo.report import Report
-from examples.demo.stack import DemoError, Stack, minio, wait_until
+from examples.demo.stack import DemoError, minio, stack_in, wait_until
 from examples.training import TrainedBot, mean_accuracy, mean_out_of_scope_recall, train_bots
 
 __all__ = ["Demo"]
@@ -50,18 +52,18 @@ class Demo:
             if self._store_kind == "minio"
             else nullcontext(((self._folder / "store").as_uri(), self._environ))
         )
-        with stored as (url, environ), Stack(self._folder, url, environ) as stack:
+        with stored as (url, environ), stack_in(self._folder, url, environ) as stack:
             try:
                 return self._run(stack, open_store(url, environ), environ)
-            except RuntimeError as error:
-                raise DemoError(f"{error}\nthe end of the stack's log:\n{stack.explain_failure()}") from error
+            except (RuntimeError, StackError) as error:
+                raise DemoError(f"{error}\nthe end of the stack's log:\n{stack.log_tail()}") from error
 
-    def _run(self, stack: Stack, store: ObjectStore, environ: Mapping[str, str]) -> bool:
+    def _run(self, stack: StackProcess, store: ObjectStore, environ: Mapping[str, str]) -> bool:
         corpus = load_corpus(self._environ)
         self._console.print(f"phrases: {corpus.name}; store: {self._store_kind}; {cores()} cores")
         bots = self._train(corpus)
         self._publish(store, [bot.folder for bot in bots])
-        url = stack.url
+        url = stack.wait_until_serving()
         with self._step("placing: every family gets its pools, realtime pools load their bots"):
             wait_until(lambda: self._is_placed(stack, store, len(bots)), "the placing of all bots", within_s=90)
         compared = self._ask(url, bots)
@@ -69,7 +71,7 @@ class Demo:
         with self._step(f"latency: {_LATENCY_REQUESTS} requests of one phrase, one after the other"):
             latency = measure_latency(url, realtime, count=_LATENCY_REQUESTS)
         memory = measure_stack(stack.folder)
-        pools = stack.statuses()
+        pools = list(stack.statuses().values())
         reports = read_reports(store)[0]
         alone, woken = self._sleep_and_wake(stack, url, bots, environ)
         table = TableStore(store).read()
@@ -114,20 +116,20 @@ class Demo:
         with self._progress("asking", len(bots)) as told:
             return ask_all(url, bots, told)
 
-    def _is_placed(self, stack: Stack, store: ObjectStore, count: int) -> bool:
+    def _is_placed(self, stack: StackProcess, store: ObjectStore, count: int) -> bool:
         """Whether every family has its pools, and realtime pools have loaded all their bots."""
         found = TableStore(store).read()
         if found is None:
             return False
         families = found[0].families.values()
-        statuses = stack.statuses()
+        statuses = stack.statuses().values()
         awake = [status for status in statuses if status.name in found[0].pools]
         if not awake or any(status.phase not in (PoolPhase.READY, PoolPhase.ASLEEP) for status in awake):
             return False
         return len(families) == min(4, count) and not any(family.targets for family in families)
 
     def _sleep_and_wake(
-        self, stack: Stack, url: str, bots: Sequence[TrainedBot], environ: Mapping[str, str]
+        self, stack: StackProcess, url: str, bots: Sequence[TrainedBot], environ: Mapping[str, str]
     ) -> tuple[dict[str, int], dict[str, float]]:
         """Bytes of a process for one bot, by framework, and how long each kind of sleeping pool took to answer."""
         sleepers = {bot.plan.framework: bot for bot in bots if bot.plan.group == "non-realtime"}
@@ -167,6 +169,6 @@ class Demo:
         self._console.print(f"{what} {total} bots: {time.monotonic() - started_s:.1f} s", highlight=False)
 
 
-def _all_asleep(stack: Stack) -> bool:
-    sleepers = [status for status in stack.statuses() if status.name.startswith("non-realtime")]
+def _all_asleep(stack: StackProcess) -> bool:
+    sleepers = [status for status in stack.statuses().values() if status.name.startswith("non-realtime")]
     return bool(sleepers) and all(status.phase is PoolPhase.ASLEEP for status in sleepers)

@@ -5,24 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import TypeVar
 
-from botshard.local.front import running_stack
-from botshard.local.home import LocalHome
-from botshard.local.settings import StackFolder
-from botshard.sharding.fleet import PoolStatus
-from botshard.store.urls import open_store
+from botshard.local.stack_process import StackProcess
 
-__all__ = ["DemoError", "Stack", "minio", "wait_until"]
+__all__ = ["DemoError", "minio", "stack_in", "wait_until"]
 
 T = TypeVar("T")
 
@@ -61,61 +54,12 @@ def wait_until(check: Callable[[], T | None], what: str, *, within_s: float) -> 
         time.sleep(_POLL_S)
 
 
-class Stack:
-    """`botshard up` in a folder of the demo. Usable as a context."""
-
-    def __init__(self, folder: Path, store_url: str, environ: Mapping[str, str]) -> None:
-        self.folder = StackFolder(folder / "stack")
-        self.log_path = folder / "stack.log"
-        self._groups = folder / "groups.yaml"
-        self._groups.write_text(GROUPS)
-        self._store_url = store_url
-        self._environ = dict(environ)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        argv = [sys.executable, "-m", "botshard.cli", "up", str(self.folder.path), "--port", "0"]
-        argv += ["--store", self._store_url, "--groups", str(self._groups)]
-        with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, env=self._environ, start_new_session=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-
-    @property
-    def url(self) -> str:
-        """Of the router, once it serves."""
-        return wait_until(self._serving_url, "the router's start", within_s=60)
-
-    def statuses(self) -> list[PoolStatus]:
-        """How the pools are."""
-        return list(LocalHome(open_store(self.folder.home.as_uri(), self._environ)).statuses().values())
-
-    def explain_failure(self) -> str:
-        """The end of its log."""
-        return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-25:])
-
-    def _serving_url(self) -> str | None:
-        if self._process is not None and self._process.poll() is not None:
-            raise DemoError(f"the stack has ended:\n{self.explain_failure()}")
-        said = running_stack(self.folder)
-        if said is None:
-            return None
-        url = str(said["url"])
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            return url if connection.getresponse().status == http.HTTPStatus.OK else None
-        except OSError:
-            return None
-        finally:
-            connection.close()
+def stack_in(folder: Path, store_url: str, environ: Mapping[str, str]) -> StackProcess:
+    """A stack with the demo's pool groups, not started."""
+    groups = folder / "groups.yaml"
+    groups.write_text(GROUPS)
+    log = folder / "stack.log"
+    return StackProcess(folder / "stack", groups=groups, store_url=store_url, environ=environ, log=log)
 
 
 @contextmanager
@@ -145,7 +89,7 @@ def minio(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[
         server.wait(10)
 
 
-def _answers(port: int) -> Any:
+def _answers(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/minio/health/ready")

@@ -1,4 +1,6 @@
-"""How `model.safetensors` was made: `python examples/hello-bot/train.py`. No framework, one page, the same file each time.
+"""How `model.safetensors` was made: no framework, one page, the same file each time.
+
+Where the package is installed, `python examples/hello-bot/train.py` runs it.
 
 The features are those of the bot's own steps, taken from `bot.yaml`: a model only works with the steps it learned with.
 """

@@ -24,7 +24,11 @@ def clinc_home(tmp_path: Path) -> Path:
     folder = tmp_path / "clinc150"
     folder.mkdir()
     data = {
-        "train": [["what is my balance", "balance"], ["how much have i got", "balance"], ["book a flight", "book_flight"]],
+        "train": [
+            ["what is my balance", "balance"],
+            ["how much have i got", "balance"],
+            ["book a flight", "book_flight"],
+        ],
         "val": [["balance please", "balance"], ["fly me to rome", "book_flight"]],
         "test": [["tell me my balance", "balance"], ["balance please", "balance"], ["get me a flight", "book_flight"]],
         "oos_train": [["why is the sky blue", "oos"]],
@@ -38,7 +42,7 @@ def clinc_home(tmp_path: Path) -> Path:
 
 def test_own_phrases_are_eight_domains_of_six_intents(own: Corpus) -> None:
     """Eight domains, six intents each, and no intent's name stands twice."""
-    assert {domain: 6 for domain in own.domains} == {domain: len(intents) for domain, intents in own.domains.items()}
+    assert dict.fromkeys(own.domains, 6) == {domain: len(intents) for domain, intents in own.domains.items()}
     assert len(own.domains) == 8
     assert len(own.intents) == 48
 
@@ -72,7 +76,9 @@ def test_own_phrases_are_the_same_each_time(own: Corpus) -> None:
     assert own == own_phrases()
 
 
-@pytest.mark.parametrize("environ", [{}, {"BOTSHARD_DATA": ""}, {"BOTSHARD_DATA": "/nowhere"}], ids=["no", "empty", "gone"])
+@pytest.mark.parametrize(
+    "environ", [{}, {"BOTSHARD_DATA": ""}, {"BOTSHARD_DATA": "/nowhere"}], ids=["no", "empty", "gone"]
+)
 def test_without_clinc150_own_phrases_are_taken(environ: dict[str, str]) -> None:
     """BOTSHARD_DATA that is not there, or names no folder with CLINC150, changes nothing."""
     assert load_corpus(environ).name == "own phrases"

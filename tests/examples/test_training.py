@@ -36,9 +36,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, progress: list[tuple[int, 
 
 
 def test_own_bots_are_accurate(trained: list[TrainedBot]) -> None:
-    """Mean accuracy in scope is at least 94 %, through threshold and out-of-scope class; the recall is two thirds."""
+    """Mean accuracy in scope is at least 94 %, through threshold and out-of-scope class; the recall at least 80 %."""
     assert mean_accuracy(trained) >= 0.94
-    assert mean_out_of_scope_recall(trained) >= 0.66
+    assert mean_out_of_scope_recall(trained) >= 0.8
 
 
 def test_folders_are_bots(trained: list[TrainedBot]) -> None:
@@ -89,14 +89,14 @@ def test_a_failed_process_says_why(tmp_path: Path) -> None:
 
 
 def test_clinc150_bots_are_accurate(tmp_path: Path) -> None:
-    """On CLINC150 mean accuracy in scope is at least 94 %, with what is out of scope recognised three times of four."""
+    """On CLINC150 mean accuracy in scope is at least 94 %, with what is out of scope recognised in 85 of 100 cases."""
     folder = Path(os.environ.get("BOTSHARD_DATA") or "/nowhere", "clinc150")
     if not folder.is_dir():
         pytest.skip("BOTSHARD_DATA names no folder with clinc150")
     corpus = clinc150(folder)
     bots = train_bots(plan_bots(corpus, 48)[-24:], corpus, tmp_path)
     assert mean_accuracy(bots) >= 0.94
-    assert mean_out_of_scope_recall(bots) >= 0.75
+    assert mean_out_of_scope_recall(bots) >= 0.85
 
 
 Logits = Callable[[Any], Any]
