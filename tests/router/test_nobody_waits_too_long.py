@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from router.limits import Limits
 from tests.router.fleet import SLEEPY, Fleet
 from tests.router.running import running_router
 from tests.router.upstreams import Call, infer_answer, upstream
@@ -152,3 +153,30 @@ async def test_a_body_that_does_not_come_is_408(fleet: Fleet) -> None:
     assert got.startswith(b"HTTP/1.1 408 ")
     assert b'{"error":' in got
     assert server.calls == []
+
+
+async def test_who_gives_up_waiting_for_a_connection_leaves_no_gap(fleet: Fleet) -> None:
+    """With one connection allowed, a request that ends in the queue does not hold up the next."""
+    fleet.publish_bots("bot")
+    release = asyncio.Event()
+
+    async def answer(call: Call) -> None:
+        await release.wait()
+        await call.write(infer_answer("bot"))
+
+    async with upstream(answer) as server:
+        fleet.publish_table(server.url)
+        async with running_router(fleet, limits=Limits(max_connections_per_pool=1)) as router:
+            first = asyncio.create_task(router.infer("bot"))
+
+            async def asked() -> bool:
+                return bool(server.calls)
+
+            assert await aeventually(asked)
+            second = await router.infer("bot", b"{}", x_request_timeout="0.2")
+            third = asyncio.create_task(router.infer("bot"))
+            release.set()
+            statuses = [(await first).status_code, second.status_code, (await third).status_code]
+            outstanding = [state.outstanding for state in router.parts.pools]
+    assert statuses == [200, 504, 200]
+    assert (outstanding, server.connections) == ([0], 1)
