@@ -133,6 +133,20 @@ def test_a_move_that_is_called_back_leaves_no_trace() -> None:
     assert (gone.table, gone.remove) == (None, (enters,))
 
 
+def test_a_move_that_changes_its_mind_warms_the_new_pool_from_now_on() -> None:
+    """A pool that is warm for what it had before is not warm for this shard."""
+    now, wanted, leaves, enters = one_shard_moving(realtime=True)
+    now = with_pool(now, enters)
+    now = after(now, step(now, wanted))
+    (family,) = wanted.families.values()
+    other = next(name for name in family.pools if name not in (leaves, enters))
+    now = with_pool(now, other, warmed=2)
+    instead = Placement({family.id: replace(family, shards=((other,), *family.shards[1:]))})
+    routes = family_of(step(now, instead).table)
+    assert routes.shards[0] == (leaves,)
+    assert (routes.targets[ShardIndex(0)].pools, routes.targets[ShardIndex(0)].since) == ((other,), 3)
+
+
 def test_a_shard_that_comes_back_while_it_lingers_is_warmed_again() -> None:
     """The pool that it left still answers, but it may have evicted."""
     now, wanted, leaves, enters = one_shard_moving(realtime=True)
