@@ -6,11 +6,9 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,11 +19,9 @@ from urllib.parse import urlsplit
 from botshard.bots.publish import PublishResult, publish
 from botshard.bots.template import TemplateFramework, TemplateKind, write_template
 from botshard.local.processes import start_ticks_of
-from botshard.local.settings import StackFolder
+from botshard.local.stack_process import StackProcess
 from botshard.oip.client import encode_request
 from botshard.oip.tensors import Tensor
-from botshard.sharding.fleet import PoolStatus
-from botshard.sharding.ids import PoolName
 from botshard.store.base import ObjectStore
 from botshard.store.urls import open_store
 from tests.waiting import eventually
@@ -96,87 +92,42 @@ def write_bots(folder: Path, names: Iterable[str], *, group: str = "realtime") -
     return folders
 
 
-class LocalStack:
-    """One stack. Usable as a context; leaving it stops the stack and fails if anything is left behind."""
+class LocalStack(StackProcess):
+    """One stack; leaving its context stops it and fails if anything is left behind."""
 
-    def __init__(self, folder: Path, *, groups: str = GROUPS, environ: dict[str, str] | None = None) -> None:
-        self.folder = StackFolder(folder / "stack")
-        self.log_path = folder / "log.txt"
-        self._groups = folder / "groups.yaml"
-        self._groups.write_text(groups)
-        self._environ = {**os.environ, **(environ or {})}
-        self._process: subprocess.Popen[bytes] | None = None
-        self.store: ObjectStore = open_store(self.folder.store.as_uri(), self._environ)
+    def __init__(self, folder: Path, *, groups: str = GROUPS) -> None:
+        groups_file = folder / "groups.yaml"
+        groups_file.write_text(groups)
+        super().__init__(folder / "stack", groups=groups_file, environ=os.environ, log=folder / "log.txt")
+        self.store: ObjectStore = open_store(self.store_url, os.environ)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def start(self, *arguments: str) -> None:
+    def start(self, arguments: Sequence[str] = ()) -> None:
         """Start it and wait until the router serves."""
-        argv = [sys.executable, "-m", "botshard.cli", "up", str(self.folder.path), "--port", "0"]
-        argv += ["--groups", str(self._groups), *arguments]
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log, env=self._environ, start_new_session=True)
-        eventually(self._is_serving, within_s=30.0)
+        super().start(arguments)
+        self.wait_until_serving(within_s=30)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Stop it as Ctrl-C does, and check that no process and no temporary file is left."""
-        if self._process is None:
-            return
+        """Stop it, and check that no process and no temporary file is left."""
         pids = self.pids()
-        front = int(self.stack()["frontPid"]) if self.folder.stack.exists() else self._process.pid
-        os.kill(front, number)
-        self._process.wait(30)
-        self._process = None
+        super().stop(number)
         eventually(lambda: not [pid for pid in pids if start_ticks_of(pid) == pids[pid]], within_s=10.0)
-        left = sorted(path.name for path in self.folder.path.iterdir())
-        assert set(left) <= {"cache", "ports.json", "store"}, left
+        left = {path.name for path in self.folder.path.iterdir()}
+        assert left <= {"cache", "ports.json", "store"}, left
 
     def kill_everything(self) -> None:
         """End all of it at once, as a power cut does."""
-        assert self._process is not None
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
-        self._process.wait(10)
-        self._process = None
-
-    @property
-    def url(self) -> str:
-        """Of the router."""
-        return str(self.stack()["url"])
-
-    @property
-    def log(self) -> str:
-        """What it has printed."""
-        return self.log_path.read_text()
-
-    def stack(self) -> dict[str, Any]:
-        """What the stack says of itself."""
-        found: dict[str, Any] = json.loads(self.folder.stack.read_bytes())
-        return found
-
-    def records(self) -> dict[str, list[dict[str, Any]]]:
-        """The processes that it has written down."""
-        found: dict[str, list[dict[str, Any]]] = json.loads(self.folder.processes.read_bytes())
-        return found
+        self.forget()
 
     def pids(self) -> dict[int, int]:
         """Start time by pid, of every process of the stack."""
-        pids = [int(self.stack()["keeperPid"]), int(self.stack()["frontPid"])] if self.folder.stack.exists() else []
-        if self.folder.processes.exists():
-            records = self.records()
-            pids += [int(record["pid"]) for record in records["processes"] + records["zygotes"]]
+        if not self.folder.stack.exists():
+            return {}
+        records = self.records()
+        pids = [int(self.stack()["keeperPid"]), int(self.stack()["frontPid"])]
+        pids += [int(record["pid"]) for record in records["processes"] + records["zygotes"]]
         return {pid: ticks for pid in pids if (ticks := start_ticks_of(pid)) is not None}
-
-    def statuses(self) -> dict[PoolName, PoolStatus]:
-        """How the pools are."""
-        from botshard.local.home import LocalHome
-
-        return dict(LocalHome(open_store(self.folder.home.as_uri(), self._environ)).statuses())
 
     def publish(self, folders: Iterable[Path]) -> list[PublishResult]:
         """Publish bot folders."""
@@ -194,16 +145,6 @@ class LocalStack:
         found = eventually(answer, within_s=within_s)
         assert found is not None
         return found
-
-    def _is_serving(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            raise AssertionError(f"botshard up has ended:\n{self.log}")
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=5)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
 
 
 @dataclass
