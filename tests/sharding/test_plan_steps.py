@@ -148,7 +148,7 @@ def test_a_move_that_changes_its_mind_warms_the_new_pool_from_now_on() -> None:
 
 
 def test_a_shard_that_comes_back_while_it_lingers_is_warmed_again() -> None:
-    """The pool that it left still answers, but it may have evicted."""
+    """The pool that it left still answers, but its replicas may be others by now."""
     now, wanted, leaves, enters = one_shard_moving(realtime=True)
     before = place(now)
     now = with_pool(now, enters)
