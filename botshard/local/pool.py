@@ -134,8 +134,7 @@ class LocalPool:
         if notice.in_flight is not None and notice.requests is not None:
             busy = notice.in_flight > 0 or notice.requests != replica.requests
             replica.in_flight, replica.requests = notice.in_flight, notice.requests
-            total = sum(other.in_flight for other in self.replicas.values())
-            self._activity.note(now_s, in_flight=total, busy=busy)
+            self._activity.note(now_s, in_flight=self._in_flight(), busy=busy)
         self._arm()
 
     def close(self) -> None:
@@ -182,6 +181,8 @@ class LocalPool:
 
     def _on_end(self, replica: Replica) -> None:
         self.replicas.pop(replica.name, None)
+        # What it had in flight ended with it; left in the sum it would keep the pool awake for ever.
+        self._activity.in_flight = self._in_flight()
         if replica.process is None:
             return
         self.loop.call_later(_EXIT_CODE_WAIT_S, self._tell_end, replica)
@@ -203,6 +204,9 @@ class LocalPool:
             return
         self._last_end = f"replica {replica.name} ended by itself ({_how(exit_code)})"
         _log.warning("replica lost", extra=fields(pool=self.spec.name, replica=replica.name, how=_how(exit_code)))
+
+    def _in_flight(self) -> int:
+        return sum(replica.in_flight for replica in self.replicas.values())
 
     def _arm(self) -> None:
         """Wait for a connection that nobody would accept."""
