@@ -17,9 +17,10 @@ from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.errors import CallerError
 from botshard.sharding.fleet import BotLoad, Snapshot
 from botshard.sharding.hashing import bot_hash, family_id, pool_name, rank_pools, shard_of
-from botshard.sharding.ids import FamilyId, Framework, PoolName, ShardIndex
+from botshard.sharding.ids import Epoch, FamilyId, Framework, PoolName, ShardIndex
 from botshard.sharding.invariants import check_placement
-from botshard.sharding.placement import place
+from botshard.sharding.placement import FamilyPlacement, place
+from botshard.sharding.routing import FamilyRoutes, Linger, Target
 from tests.sharding.building import (
     LAZY,
     LIGHT,
@@ -90,7 +91,8 @@ def test_the_order_of_bots_does_not_matter(seen: Snapshot, data: st.DataObject) 
 
 _PRINT_A_PLACEMENT = """
 from tests.sharding.building import *
-from botshard.sharding.placement import place
+from botshard.sharding.placement import FamilyPlacement, place
+from botshard.sharding.routing import FamilyRoutes, Linger, Target
 from botshard.sharding.codec import encode_table
 seen = snapshot(loads(300, footprint_bytes=MIB // 3), group(shard_replicas=2))
 first = place(seen)
@@ -237,6 +239,23 @@ def test_families_with_one_id_do_not_share_it(monkeypatch: pytest.MonkeyPatch) -
     later = place(replace(with_second, bots=tuple(bots)))
     assert [refusal.bot for refusal in later.refused] == ["first"]
     assert later.families[FamilyId("torch-00000000")].key == clashing[1]
+
+
+def test_a_shard_on_its_way_counts_as_where_it_is_going() -> None:
+    """Else every new snapshot would begin its moves anew; pools that only linger are not the family's any more."""
+    a, b, c = (PoolName(name) for name in "abc")
+    routes = FamilyRoutes(
+        family_id(TORCH),
+        TORCH,
+        1,
+        dict.fromkeys((a, b, c), "http://x"),
+        ((a,), (a,)),
+        {ShardIndex(1): Target((b,), Epoch(1))},
+        {ShardIndex(0): Linger((c,), 5.0)},
+    )
+    present = FamilyPlacement.of_routes(routes)
+    assert present.shards == ((a,), (b,))
+    assert present.pools == (a, b)
 
 
 def test_shards_are_never_joined() -> None:
