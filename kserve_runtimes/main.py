@@ -171,6 +171,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         await asyncio.gather(*following, return_exceptions=True)
     if pool.is_complete:
         await reporter.report(is_last=True)
+    reporter.close()
     follower.close()
     for executor in (loaders, models):
         executor.shutdown(wait=False, cancel_futures=True)

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -54,7 +55,8 @@ class Reporter:
         self._base_rss_bytes = base_rss_bytes
         self._wanted = asyncio.Event()
         self._problem: str | None = None
-        self._expected: dict[BotId, float] = {}
+        # One thread, so that a report that was under way when this replica ends cannot overtake the last one.
+        self._executor = ThreadPoolExecutor(1, "report")
         pool.on_report = self._wanted.set
 
     def expected(self) -> dict[BotId, float]:
@@ -82,20 +84,24 @@ class Reporter:
             await self.report()
             if is_first:
                 is_first = False
-                await asyncio.to_thread(self._forget_past)
+                await asyncio.get_running_loop().run_in_executor(self._executor, self._forget_past)
             await asyncio.sleep(_LEAST_INTERVAL_S)
 
     async def report(self, *, is_last: bool = False) -> None:
         """Write one report; a store that is away is logged once and tried again with the next."""
         report = self._describe(ready=self._pool.is_ready and not is_last)
         try:
-            await asyncio.to_thread(write_report, self._store, report)
+            await asyncio.get_running_loop().run_in_executor(self._executor, write_report, self._store, report)
             self._problem = None
         except WorldError as error:
             problem = " ".join(str(error).split())
             if problem != self._problem:
                 log.warning("report cannot be written", extra=fields(problem=problem))
             self._problem = problem
+
+    def close(self) -> None:
+        """Report no more."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _describe(self, *, ready: bool) -> ReplicaReport:
         pool, residents = self._pool, self._pool.residents

@@ -9,8 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
+from botshard.sharding.ids import BotId
 from tests.kserve_runtimes.conftest import Served
 from tests.oip.schema import assert_valid
+from tests.waiting import eventually
 
 TEXT = {"name": "text", "datatype": "BYTES", "shape": [1, 1], "data": ["good morning"]}
 
@@ -123,9 +125,13 @@ def test_a_broken_bot_harms_no_other(served: Served) -> None:
     """The pool is ready, its other bots answer, and its report has the reason."""
     assert served.replica.ask("text", "hello").status == 200
     assert served.replica.bots()["failed"] == 1
-    report = served.fleet.report(served.pool, "r-1")
-    assert report is not None
-    assert "is damaged" in (report.bots[next(bot for bot in report.bots if bot == "broken")].error or "")
+
+    def told() -> bool:
+        report = served.fleet.report(served.pool, "r-1")
+        assert report is not None
+        return "is damaged" in (report.bots[BotId("broken")].error or "")
+
+    eventually(told)
 
 
 def test_pipelined_requests_are_answered_in_order(served: Served) -> None:

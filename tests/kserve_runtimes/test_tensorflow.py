@@ -17,6 +17,7 @@ from tests.kserve_runtimes.bot_folders import (
 from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Replica
 from tests.kserve_runtimes.zygotes import Zygote
+from tests.waiting import eventually
 
 POOL = pool_of("realtime", "tensorflow")
 
@@ -63,9 +64,13 @@ def test_a_broken_archive_harms_no_other(replica: tuple[Replica, Fleet]) -> None
 
 def test_footprints_are_measured(replica: tuple[Replica, Fleet]) -> None:
     """Weights and the traced graph."""
-    report = replica[1].report(POOL, "r-1")
-    assert report is not None
-    assert all(report.bots[BotId(bot)].footprint_bytes > 4 * 2 * 4 for bot in ("keras", "saved"))
+
+    def told() -> bool:
+        report = replica[1].report(POOL, "r-1")
+        assert report is not None
+        return all(report.bots[BotId(bot)].footprint_bytes > 4 * 2 * 4 for bot in ("keras", "saved"))
+
+    eventually(told)
 
 
 def test_metadata_names_framework_and_format(replica: tuple[Replica, Fleet]) -> None:
