@@ -51,6 +51,7 @@ _REPLICA_COLUMNS = (
     Column("RATE/S", right=True),
     Column("LOADED IN", right=True),
     Column("SEEN"),
+    Column("POOL"),
 )
 _VERSION_COLUMNS = (
     Column("VERSION", right=True),
@@ -187,13 +188,14 @@ def _replica_cells(one: ReplicaView) -> Sequence[object]:
     seen = "now" if one.live else f"ended, {format_duration_s(one.age_s)} ago"
     loaded_in = format_duration_s(one.load_s) if one.load_s else None
     return (
-        one.replica if one.replica.startswith(one.pool) else f"{one.pool}/{one.replica}",
+        one.replica,
         one.state,
         one.version,
         _bytes(one.footprint_bytes),
         _rate(one.rate_per_s),
         loaded_in,
         seen,
+        one.pool,
     )
 
 
