@@ -15,6 +15,7 @@ from typing import TextIO
 import uvloop
 from prometheus_client import REGISTRY
 
+from botshard.lifeline import watch_lifeline
 from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
@@ -23,7 +24,6 @@ from botshard.store.catalog import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from kserve_runtimes.core.follower import Follower
-from kserve_runtimes.core.lifeline import watch_lifeline
 from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.model import Framework

@@ -16,6 +16,7 @@ from typing import Final
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from botshard.lifeline import watch_lifeline
 from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import InvalidDocumentError, WorldError
@@ -30,13 +31,12 @@ from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
 from router.proxy import Proxy
-from router.serving import Server, listening_socket, make_config, watch_lifeline
+from router.serving import Server, listening_socket, make_config
 from router.settings import Settings
 from router.table import Routes
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
-LIFELINE: Final = "BOTSHARD_LIFELINE_FD"
 _EXIT_CONFIGURATION: Final = 2
 _EXIT_WORLD: Final = 1
 _FIRST_LOOK_S: Final = 5.0
@@ -157,8 +157,13 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         notifier.ready()
 
     router = assemble(settings, store, on_stop=stopping)
-    if environ.get(LIFELINE):
-        watch_lifeline(int(environ[LIFELINE]), router.server.stop)
+
+    def stack_gone() -> None:
+        log.info("stack gone, stopping")
+        router.server.stop()
+
+    if settings.lifeline_fd is not None:
+        watch_lifeline(settings.lifeline_fd, stack_gone)
     await serve(router, listening, on_ready=ready)
     notifier.close()
     log.info("router stopped")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import Any
 import uvicorn
 from uvicorn.config import Config
 
-__all__ = ["Server", "listening_socket", "make_config", "watch_lifeline"]
+__all__ = ["Server", "listening_socket", "make_config"]
 
 _DATE_TICKS = 10  # uvicorn renews the date at every tenth tick
 _KEEP_ALIVE_S = 75
@@ -114,18 +113,3 @@ def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
         found.close()
         raise
     return found
-
-
-def watch_lifeline(fd: int, stop: Callable[[], None], /) -> None:
-    """Call `stop` when the other end of the pipe `fd` is gone: whoever started this process is."""
-    loop = asyncio.get_running_loop()
-
-    def ended() -> None:
-        if os.read(fd, 4096):
-            return
-        loop.remove_reader(fd)
-        logging.getLogger("router").info("stack gone, stopping")
-        stop()
-
-    os.set_blocking(fd, False)
-    loop.add_reader(fd, ended)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
-from botshard.sharding.errors import InvalidDocumentError, Problem
-from botshard.sharding.units import parse_bytes
+from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 from router.limits import Limits
 
 __all__ = ["VARIABLES", "Settings"]
 
-_T = TypeVar("_T")
 _DEFAULT_POLL_FILE_S: Final = 0.5
 _DEFAULT_POLL_S3_S: Final = 1.0
 
@@ -48,6 +46,8 @@ class Settings:
     access_log: bool = False
     log_as_json: bool = False
     log_level: str = "INFO"
+    lifeline_fd: int | None = None
+    """A pipe whose end is the order to end."""
     unknown: tuple[str, ...] = ()
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
 
@@ -57,118 +57,40 @@ class Settings:
 
         Raises: InvalidDocumentError with everything wrong in them.
         """
-        reader = _Reader(environ)
-        url = reader.value("ROUTER_STORE_URL", str, "", "the URL of a store")
+        reader = EnvironReader(environ)
+        url = reader.required("ROUTER_STORE_URL", "set: " + VARIABLES["ROUTER_STORE_URL"])
         poll_s = _DEFAULT_POLL_S3_S if url.startswith("s3:") else _DEFAULT_POLL_FILE_S
-        defaults = Limits()
-        limits = Limits(
-            max_body_bytes=reader.value("ROUTER_MAX_BODY", parse_bytes, defaults.max_body_bytes, _BYTES),
-            max_held_bytes=reader.value("ROUTER_MAX_HELD_BODIES", parse_bytes, defaults.max_held_bytes, _BYTES),
-            max_connections_per_pool=reader.value(
-                "ROUTER_MAX_CONNECTIONS_PER_POOL",
-                _whole(1, 65_535),
-                defaults.max_connections_per_pool,
-                "a whole number from 1 to 65535",
-            ),
-            connect_timeout_s=reader.value(
-                "ROUTER_CONNECT_TIMEOUT_S", _seconds(0.01, 60.0), defaults.connect_timeout_s, "seconds from 0.01 to 60"
-            ),
-        )
-        if limits.max_held_bytes < limits.max_body_bytes:
-            reader.refuse("ROUTER_MAX_HELD_BODIES", str(limits.max_held_bytes), "at least ROUTER_MAX_BODY")
+        limits = _read_limits(reader)
         settings = cls(
             store_url=url,
-            host=reader.value("ROUTER_HOST", str, "127.0.0.1", "an address or host name"),
-            port=reader.value("ROUTER_PORT", _whole(0, 65_535), 8080, "a port from 0 to 65535"),
-            listen_fd=reader.optional("ROUTER_LISTEN_FD", _whole(0, 2**31 - 1), "a file descriptor's number"),
-            poll_interval_s=reader.value(
-                "ROUTER_POLL_INTERVAL_S", _seconds(0.05, 60.0), poll_s, "seconds from 0.05 to 60"
-            ),
+            host=reader.text("ROUTER_HOST", "127.0.0.1"),
+            port=reader.integer("ROUTER_PORT", 8080, at_least=0, at_most=65_535),
+            listen_fd=reader.fd("ROUTER_LISTEN_FD"),
+            poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
-            drain_timeout_s=reader.value(
-                "ROUTER_DRAIN_TIMEOUT_S", _seconds(0.0, 3600.0), 30.0, "seconds from 0 to 3600"
-            ),
-            access_log=reader.value("ROUTER_ACCESS_LOG", _boolean, False, "true or false"),
-            log_as_json=reader.value("ROUTER_LOG_FORMAT", _one_of("text", "json"), "text", "text or json") == "json",
-            log_level=reader.value("ROUTER_LOG_LEVEL", _level, "INFO", "debug, info, warning or error"),
+            drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
+            access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
+            log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
+            log_level=reader.choice("ROUTER_LOG_LEVEL", LOG_LEVELS, "INFO"),
+            lifeline_fd=reader.fd(LIFELINE_FD),
             unknown=tuple(sorted(name for name in environ if name.startswith("ROUTER_") and name not in VARIABLES)),
         )
-        reader.finish(needed=("ROUTER_STORE_URL",))
+        reader.finish("environment of the router")
         return settings
 
 
-_BYTES: Final = "a number of bytes such as 16Mi"
-
-
-class _Reader:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._problems: list[Problem] = []
-
-    def value(self, name: str, read: Callable[[str], _T], default: _T, expected: str) -> _T:
-        text = self._environ.get(name)
-        if text is None or not text.strip():
-            return default
-        try:
-            return read(text.strip())
-        except ValueError:
-            # A URL may hold what must not be shown.
-            self.refuse(name, "a URL (not shown)" if name.endswith("_URL") else text, expected)
-            return default
-
-    def optional(self, name: str, read: Callable[[str], _T], expected: str) -> _T | None:
-        wrapped: Callable[[str], _T | None] = read
-        return self.value(name, wrapped, None, expected)
-
-    def refuse(self, name: str, found: str, expected: str) -> None:
-        self._problems.append(Problem.of(name, found, expected))
-
-    def finish(self, *, needed: tuple[str, ...]) -> None:
-        for name in needed:
-            if not self._environ.get(name, "").strip():
-                self._problems.append(Problem.of(name, None, "set: " + VARIABLES[name]))
-        if self._problems:
-            raise InvalidDocumentError("environment", self._problems)
-
-
-def _whole(at_least: int, at_most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        number = int(text)
-        if not at_least <= number <= at_most:
-            raise ValueError(text)
-        return number
-
-    return read
-
-
-def _seconds(at_least: float, at_most: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        number = float(text)
-        if not at_least <= number <= at_most:
-            raise ValueError(text)
-        return number
-
-    return read
-
-
-def _boolean(text: str) -> bool:
-    word = text.lower()
-    if word not in ("true", "false"):
-        raise ValueError(text)
-    return word == "true"
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(text)
-        return text
-
-    return read
-
-
-def _level(text: str) -> str:
-    level = text.upper()
-    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ValueError(text)
-    return level
+def _read_limits(reader: EnvironReader) -> Limits:
+    defaults = Limits()
+    limits = Limits(
+        max_body_bytes=reader.bytes("ROUTER_MAX_BODY", defaults.max_body_bytes),
+        max_held_bytes=reader.bytes("ROUTER_MAX_HELD_BODIES", defaults.max_held_bytes),
+        max_connections_per_pool=reader.integer(
+            "ROUTER_MAX_CONNECTIONS_PER_POOL", defaults.max_connections_per_pool, at_least=1, at_most=65_535
+        ),
+        connect_timeout_s=reader.seconds(
+            "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0
+        ),
+    )
+    if limits.max_held_bytes < limits.max_body_bytes:
+        reader.refuse("ROUTER_MAX_HELD_BODIES", limits.max_held_bytes, "at least ROUTER_MAX_BODY")
+    return limits

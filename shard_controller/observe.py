@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from botshard.sharding.catalog import Bot
@@ -41,8 +42,16 @@ class Observation:
 class Observer:
     """Looks at the world. Cheap where nothing has changed."""
 
-    def __init__(self, store: ObjectStore, home: PoolHome, groups: GroupFiles, /) -> None:
-        self._catalog = CatalogFollower(store)
+    def __init__(
+        self,
+        store: ObjectStore,
+        home: PoolHome,
+        groups: GroupFiles,
+        /,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._catalog = CatalogFollower(store, clock_s=monotonic_s)
         self._table = TableFollower(store)
         self._reports = ReportFollower(store)
         self._home = home
@@ -81,6 +90,11 @@ class Observer:
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
         snapshot = Snapshot(self._groups.groups, loads, self._table.table, self._statuses, warmed)
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen)
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Catalog objects whose bots are not known at all: a plan without them would take away their pools."""
+        return self._catalog.unread
 
     def problems(self) -> dict[str, str]:
         """What was refused, by where it stands; the last good of each stays in force."""

@@ -54,6 +54,11 @@ class Reconciler:
         if not (changed or due or not self._settled or self.observer.problems() != self._problems):
             return False
         observed = self.observer.observation()
+        if self.observer.unread:
+            self._settled = False
+            waiting = f"nothing is planned until {', '.join(sorted(self.observer.unread))} can be read"
+            self._report(observed, Plan(ensure=(), table=None, remove=(), waiting=(waiting,)), ())
+            return True
         placement = place(observed.snapshot)
         step = plan(observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s)
         if observed.table_problem is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from botshard.environ import LOG_FORMATS, LOG_LEVELS, EnvironReader
+from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 
 __all__ = ["VARIABLES", "Settings", "read_settings"]
 
@@ -20,7 +20,7 @@ VARIABLES = (
     "SHARDS_GRACE_S",
     "SHARDS_LOG_FORMAT",
     "SHARDS_LOG_LEVEL",
-    "BOTSHARD_LIFELINE_FD",
+    LIFELINE_FD,
 )
 """Every variable that is read here. The store reads its own (`AWS_...`), the notices `NOTIFY_SOCKET`."""
 
@@ -57,12 +57,12 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         store_url=reader.required("SHARDS_STORE_URL", "a store such as file:///folder or s3://bucket/prefix"),
         group_files=tuple(Path(part) for part in groups.split(os.pathsep) if part),
         home=reader.required("SHARDS_HOME", "where pools live, such as file:///folder"),
-        interval_s=reader.seconds("SHARDS_INTERVAL_S", 0.5),
-        replan_interval_s=reader.seconds("SHARDS_REPLAN_INTERVAL_S", 10.0),
-        grace_s=reader.seconds("SHARDS_GRACE_S", 5.0),
+        interval_s=reader.seconds("SHARDS_INTERVAL_S", 0.5, at_least=0.05, at_most=60.0),
+        replan_interval_s=reader.seconds("SHARDS_REPLAN_INTERVAL_S", 10.0, at_least=0.05, at_most=3600.0),
+        grace_s=reader.seconds("SHARDS_GRACE_S", 5.0, at_least=0.0, at_most=3600.0),
         log_format=reader.choice("SHARDS_LOG_FORMAT", LOG_FORMATS, "text"),
         log_level=reader.choice("SHARDS_LOG_LEVEL", LOG_LEVELS, "INFO"),
-        lifeline_fd=reader.fd("BOTSHARD_LIFELINE_FD"),
+        lifeline_fd=reader.fd(LIFELINE_FD),
     )
     reader.finish("environment of the shard controller")
     return settings

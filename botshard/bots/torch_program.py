@@ -18,6 +18,10 @@ _WHAT = "an exported program of plain operators"
 _MOST_DEPTH = 64
 
 _NAME = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)?\Z")
+_PATH = re.compile(r"(?:[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)?\Z")
+"""As `_NAME`, but parts may begin with a digit: the modules of a `Sequential` are called 0, 1, 2."""
+_PATH_KEYS = frozenset({"parameter_name", "buffer_name", "fqn"})
+"""Kept as keys of dictionaries, never as names in code."""
 _FREE_TEXT_KEYS = frozenset({"as_string", "metadata", "torch_version"})
 """Kept as data: a constant is shown with repr(), metadata (stack traces) is never evaluated."""
 _METADATA_KEYS = frozenset({"custom", "from_node", "nn_module_stack", "stack_trace", "torch_fn"})
@@ -73,7 +77,7 @@ def _check_text(text: str, key: str) -> None:
             )
     elif key in ("in_spec", "out_spec"):
         _check_tree(text)
-    elif key not in _FREE_TEXT_KEYS and not _NAME.match(text):
+    elif key not in _FREE_TEXT_KEYS and not (_PATH if key in _PATH_KEYS else _NAME).match(text):
         raise RefusedFileError(f"the {key} {text!r:.80} in a program", f"{_WHAT} with identifiers as names")
 
 

@@ -195,6 +195,13 @@ class CatalogFollower:
         self.problems: dict[str, str] = {}
         """Why an object was refused, by key; the last good one stays in force."""
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """Keys of the objects that were refused and of which there is no last good one: their bots are not known."""
+        with self._lock:
+            keys = {catalog_key(name): held.revision for name, held in self._held.items()}
+            return frozenset(key for key in self.problems if keys.get(key) == 0)
+
     def refresh(self) -> frozenset[BotId]:
         """Take up what has changed; returns the bots that did, also through `refresh_bot`. One poll if nothing has.
 

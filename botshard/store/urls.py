@@ -31,7 +31,11 @@ def open_store(url: str, environ: Mapping[str, str], /) -> ObjectStore:
 
     Raises: InvalidDocumentError with everything wrong with URL and environment; for a folder also StoreError.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        expected = "file:///absolute/folder or s3://bucket/prefix"
+        raise InvalidDocumentError(_DOCUMENT, [Problem("", "what is no URL (not shown)", expected)]) from error
     match parts.scheme:
         case "file":
             return _open_files(parts)

@@ -247,12 +247,13 @@ def test_every_setting_arrives() -> None:
             "ROUTER_ACCESS_LOG": "true",
             "ROUTER_LOG_FORMAT": "json",
             "ROUTER_LOG_LEVEL": "warning",
+            "BOTSHARD_LIFELINE_FD": "6",
             "ROUTER_SERVICE_HOST": "10.0.0.1",
         }
     )
     limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
     assert settings == Settings(
-        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", ("ROUTER_SERVICE_HOST",)
+        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, ("ROUTER_SERVICE_HOST",)
     )
 
 

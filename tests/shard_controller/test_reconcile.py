@@ -10,7 +10,7 @@ import pytest
 from botshard.sharding.errors import WorldError
 from botshard.sharding.invariants import check_step, check_table
 from botshard.sharding.units import MEBIBYTE
-from botshard.store.layout import CONTROLLER_STATUS, TABLE_CURRENT, report_key
+from botshard.store.layout import CATALOG_HEAD, CONTROLLER_STATUS, TABLE_CURRENT, report_key
 from botshard.store.table import TableStore
 from tests.shard_controller.world import REALTIME, World
 
@@ -187,3 +187,27 @@ def test_a_store_that_is_away_stops_nothing_for_good(world: World, tmp_path: Pat
     world.settle(controller)
     assert len(world.table().pools) == 2
     assert TableStore(world.store).read() is not None
+
+
+def test_nothing_is_planned_from_half_a_catalog(world: World) -> None:
+    """A controller that starts while catalog objects are damaged takes no bot away, and goes on once they are whole."""
+    world.publish(40)
+    world.settle(world.controller())
+    keys = [entry.key for entry in world.store.list("catalog/") if entry.key != CATALOG_HEAD]
+    saved = {key: world.store.get(key).data for key in keys}
+    for key in keys:
+        world.store.put(key, saved[key][:-5])
+    table = world.table()
+    fresh = world.controller()
+    for _ in range(3):
+        world.now_s += 2.0
+        fresh.reconcile()
+        world.keep()
+    assert world.table() == table
+    assert len(world.home.specs() or ()) == len(table.pools)
+    assert keys[0] in json.loads(world.store.get(CONTROLLER_STATUS).data)["waiting"][0]
+    for key in keys:
+        world.store.put(key, saved[key])
+    world.now_s += 20.0
+    world.settle(fresh)
+    assert world.table() == table

@@ -54,7 +54,7 @@ class World:
         return Reconciler(
             self.store,
             home,
-            Observer(self.store, home, groups),
+            Observer(self.store, home, groups, monotonic_s=lambda: self.now_s),
             grace_s=5.0,
             replan_interval_s=0.0,
             now_s=lambda: self.now_s,

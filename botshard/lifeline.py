@@ -1,4 +1,4 @@
-"""A pipe whose other end somebody holds who must not die before us: end of file there is the order to end."""
+"""A pipe whose other end somebody holds who must not end before us: end of file there is the order to end."""
 
 from __future__ import annotations
 
