@@ -53,6 +53,8 @@ lint: install ## Run the checks that need no test: style, types, imports
 bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.lookup
 	$(bin)/python -m benchmarks.router_overhead
+	$(bin)/python -m benchmarks.wake
+	$(bin)/python -m benchmarks.idle
 
 constraints: install ## Write constraints.txt from the environment as it is
 	@{ echo "# Exact versions that are tested together (Python 3.11, Linux). Written by: make constraints"; \
