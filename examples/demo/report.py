@@ -51,10 +51,7 @@ class Report:
             ("accuracy in scope, offline", f"{self.accuracy_offline:.2%}"),
             ("accuracy in scope, served", f"{self.compared.mean_accuracy:.2%}"),
             ("out of scope recognised, offline", f"{self.recall_offline:.2%}"),
-            (
-                "lone request, p50 / p99",
-                f"{format_duration_s(self.latency.p50_s)} / {format_duration_s(self.latency.p99_s)}",
-            ),
+            ("lone request, p50 / p99", f"{self.latency.p50_s * 1e3:.2f} / {self.latency.p99_s * 1e3:.2f} ms"),
             *((f"woken from zero, {name}", format_duration_s(woken_s)) for name, woken_s in self.woken_s.items()),
             ("memory of all processes", format_bytes(self.memory.total_bytes)),
             ("a process a bot would take", self._alone()),
@@ -68,7 +65,7 @@ class Report:
     def _pools(self) -> Table:
         table = Table(title=f"{len(self.bots)} bots in {len(self.pools)} pools")
         for heading in ("pool", "bots", "resident", "footprint", "replicas", "memory"):
-            table.add_column(heading, justify="left" if heading == "pool" else "right")
+            table.add_column(heading, justify="left" if heading == "pool" else "right", no_wrap=True)
         homes = self._bots_by_pool()
         for pool in sorted(self.pools, key=lambda pool: pool.name):
             reports = [report for report in self.reports if report.pool == pool.name]

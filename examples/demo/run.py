@@ -31,6 +31,7 @@ __all__ = ["Demo"]
 
 _LATENCY_REQUESTS = 1000
 _DIFFERENCES_SHOWN = 20
+_PIPED_WIDTH = 120
 
 
 class Demo:
@@ -42,6 +43,8 @@ class Demo:
         self._count = count
         self._environ = dict(environ)
         self._console = Console()
+        if not self._console.is_terminal:
+            self._console.width = _PIPED_WIDTH
         self._began_s = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
