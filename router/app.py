@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Final, cast
 
 import orjson
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException
 
 import botshard
+from botshard.oip.errors import InvalidInputError
+from botshard.oip.fields import json_object
 from botshard.oip.metadata import EXTENSIONS, IndexEntry, repository_index, server_metadata
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import BotId
-from router.errors import NotReadyError, UnknownBotError
+from router.errors import BadRequestError, NotReadyError, UnknownBotError, WrongMethodError
 from router.explaining import explain_bot, table_document
 from router.following import Following
 from router.openapi import describe_bot_paths
@@ -32,6 +34,9 @@ __all__ = ["make_app"]
 
 _MAX_BODY_BYTES: Final = 64 * 1024  # no call here has a larger one
 _NAME: Final = "botshard-router"
+_INDEX_BODY: Final = {
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"ready": {"type": "boolean"}}}}}
+}
 
 _DESCRIPTION: Final = (
     """Serves thousands of bots by the Open Inference Protocol: knows where each is, and forwards the request."""
@@ -101,16 +106,27 @@ def _add_listings(app: FastAPI, routes: Routes) -> None:
         """Names of all bots that are served."""
         return _json({"models": sorted(list(routes.bots))})  # noqa: C414 - a copy in one step: this runs in a thread
 
-    @app.post("/v2/repository/index", tags=["protocol"])
-    def index(options: Annotated[dict[str, Any] | None, Body()] = None) -> Response:
+    @app.post("/v2/repository/index", tags=["protocol"], openapi_extra={"requestBody": _INDEX_BODY})
+    def index(ready_only: Annotated[bool, Depends(_ready_only)]) -> Response:
         """All bots with version and state, in the form of the model repository extension."""
         entries = []
         for name, bot in sorted(list(routes.bots.items())):  # noqa: C414 - as above
             routed = bool(routes.pools(bot))
             state, reason = ("READY", "") if routed else ("UNAVAILABLE", "no pool yet")
             entries.append(IndexEntry(name, str(bot.version), state, reason))
-        ready_only = bool(options and options.get("ready") is True)
         return _json(repository_index(entries, ready_only=ready_only))
+
+
+async def _ready_only(request: Request) -> bool:
+    """What the body of an index request says, whatever its Content-Type: most clients send none."""
+    body = await request.body()
+    try:
+        ready = json_object(body).get("ready", False) if body else False
+    except InvalidInputError as error:
+        raise BadRequestError(str(error)) from error
+    if not isinstance(ready, bool):
+        raise BadRequestError("ready must be true or false")
+    return ready
 
 
 def _add_admin(app: FastAPI, routes: Routes, pools: Pools, following: Following) -> None:
@@ -124,7 +140,7 @@ def _add_admin(app: FastAPI, routes: Routes, pools: Pools, following: Following)
         """Where a bot is and why: what it is computed from, family, shard, pools, epoch."""
         entry = following.catalog.bots.get(BotId(bot))
         if entry is None:
-            raise UnknownBotError(f"there is no bot {bot!r}")
+            raise UnknownBotError(f"bot {bot[:128]!r} does not exist")
         return _json(explain_bot(entry, routes, pools))
 
 
@@ -138,8 +154,11 @@ def _response(answer: Answer) -> Response:
     return response
 
 
-async def _http_problem(_: Request, error: Exception) -> Response:
+async def _http_problem(request: Request, error: Exception) -> Response:
     error = cast(HTTPException, error)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = tuple((error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD").split(", "))
+        return _response(problem_of(WrongMethodError(request.method, request.url.path, allowed=allowed)))
     headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
     text = error.detail if isinstance(error.detail, str) else HTTPStatus(error.status_code).phrase
     return _response(with_error_body(error.status_code, text, *headers))

@@ -72,7 +72,7 @@ class RequestBody:
         limit_bytes = self._limits.max_body_bytes
         if size_bytes > limit_bytes:
             raise BodyTooLargeError(
-                f"the request's body is larger than {limit_bytes} bytes",
+                f"the body is larger than {limit_bytes} bytes",
                 limit_bytes=limit_bytes,
                 drainable=size_bytes <= _DRAINABLE_FACTOR * limit_bytes,
             )

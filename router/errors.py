@@ -4,7 +4,7 @@
 ShardingError
 ├── TerminalError
 │   ├── UnknownBotError         no such bot, or it is retired
-│   ├── BadRequestError         a header that is not what it must be
+│   ├── BadRequestError         a header or body that is not what it must be
 │   ├── WrongMethodError        the path exists, this method of it does not
 │   └── BodyTooLargeError       the body is over the limit
 └── TransientError
@@ -58,14 +58,14 @@ class UnknownBotError(TerminalError):
 
 
 class BadRequestError(TerminalError):
-    """A header of the request is not what it must be."""
+    """The request is not what it must be, which shows before any pool is asked."""
 
 
 class WrongMethodError(TerminalError):
     """The path exists, but not with this method; `allowed` lists those that do."""
 
-    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
-        super().__init__(message)
+    def __init__(self, method: str, path: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not a method of {path}; use {' or '.join(allowed)}")
         self.allowed = allowed
 
 

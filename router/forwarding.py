@@ -87,7 +87,7 @@ class Forwarding:
                 raise NotReadyError("the router has not read a routing table and a catalog yet", retry_after_s=1)
             bot = await self._following.look_up(BotId(target.bot))
             if bot is None:
-                raise UnknownBotError(f"there is no bot {target.bot!r}")
+                raise UnknownBotError(f"bot {target.bot[:128]!r} does not exist")
         return bot
 
     def group_of(self, bot: BotRoute, /) -> GroupRoute | None:

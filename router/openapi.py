@@ -39,6 +39,8 @@ _PATHS: Final = (
     ("/v2/models/{bot}/versions/{version}", "get", "A version's inputs and outputs"),
     ("/v2/models/{bot}/ready", "get", "Whether a bot can answer"),
     ("/v2/models/{bot}/versions/{version}/ready", "get", "Whether a version of a bot can answer"),
+    ("/v2/repository/models/{bot}/load", "post", "Load a bot on one replica, before it is asked"),
+    ("/v2/repository/models/{bot}/unload", "post", "Unload a bot of a group that is not realtime, on one replica"),
     ("/v1/models/{bot}:predict", "post", "Ask a bot by the V1 protocol"),
     ("/v1/models/{bot}", "get", "Whether a bot can answer, by the V1 protocol"),
 )

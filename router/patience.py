@@ -105,9 +105,9 @@ class Patience:
 
     def _on_timer(self) -> None:
         if self._loop.time() >= self.deadline_s - 0.001:  # libuv's timers have whole milliseconds
-            waited_s = self._loop.time() - self.started_s
+            waited_s = self.deadline_s - self.started_s
             if self._body_is_here:
-                self._give_up(DeadlineError(f"no answer within {waited_s:.3g} s"))
+                self._give_up(DeadlineError(f"not answered within {waited_s:.3g} s"))
             else:
                 self._give_up(BodyTimeoutError(f"the request's body did not arrive within {waited_s:.3g} s"))
             return

@@ -92,7 +92,8 @@ class Proxy:
             except ShardingError as wrong:
                 refusal = wrong
         if target is None and refusal is None:
-            await self._app(scope, receive, send)
+            # HEAD is answered as GET; the server behind `send` leaves the body out.
+            await self._app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
             return
         exchange = _Exchange(
             b"%b-%x" % (self._id_prefix.encode(), next(self._ids)), RequestBody(self._limits, self._account)

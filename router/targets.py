@@ -11,7 +11,9 @@ __all__ = ["Target", "canonical_path", "read_target"]
 
 _V2: Final = "/v2/models/"
 _V1: Final = "/v1/models/"
-_PREDICT: Final = ":predict"
+_V1_ACTIONS: Final = (":predict", ":explain")
+_REPOSITORY: Final = "/v2/repository/models/"
+_REPOSITORY_ACTIONS: Final = ("load", "unload")
 _POST: Final[tuple[str, ...]] = ("POST",)
 _READ: Final[tuple[str, ...]] = ("GET", "HEAD")
 
@@ -30,38 +32,50 @@ def read_target(method: str, path: str, /) -> Target | None:
     ```
     POST      /v2/models/{bot}[/versions/{version}]/infer
     GET HEAD  /v2/models/{bot}[/versions/{version}][/ready]
-    POST      /v1/models/{bot}:predict
+    POST      /v2/repository/models/{bot}/load|unload
+    POST      /v1/models/{bot}:predict|:explain
     GET HEAD  /v1/models/{bot}
     ```
 
     Raises: WrongMethodError.
     """
-    versioned = False
     if path.startswith(_V2):
-        bot, slash, action = path[len(_V2) :].partition("/")
-        if action.startswith("versions/"):
-            version, slash, action = action[len("versions/") :].partition("/")
-            versioned = True
-            if not version:
-                return None
-        if action == "infer":
-            allowed = _POST
-        elif action == "ready" or not (action or slash):
-            allowed = _READ
-        else:
-            return None
+        found = _read_v2(path[len(_V2) :])
     elif path.startswith(_V1):
-        bot = path[len(_V1) :]
-        allowed = _READ
-        if bot.endswith(_PREDICT):
-            bot, allowed = bot[: -len(_PREDICT)], _POST
+        found = _read_v1(path[len(_V1) :])
+    elif path.startswith(_REPOSITORY):
+        bot, _, action = path[len(_REPOSITORY) :].partition("/")
+        found = (Target(bot, False), _POST) if action in _REPOSITORY_ACTIONS else None
     else:
         return None
-    if not bot or "/" in bot:
+    if found is None:
+        return None
+    target, allowed = found
+    if not target.bot or "/" in target.bot:
         return None
     if method not in allowed:
-        raise WrongMethodError(f"{method} is not a method of {path}; use {' or '.join(allowed)}", allowed=allowed)
-    return Target(bot, versioned)
+        raise WrongMethodError(method, path, allowed=allowed)
+    return target
+
+
+def _read_v2(rest: str) -> tuple[Target, tuple[str, ...]] | None:
+    bot, slash, action = rest.partition("/")
+    versioned = action.startswith("versions/")
+    if versioned:
+        version, slash, action = action[len("versions/") :].partition("/")
+        if not version:
+            return None
+    if action == "infer":
+        return Target(bot, versioned), _POST
+    if action == "ready" or not (action or slash):
+        return Target(bot, versioned), _READ
+    return None
+
+
+def _read_v1(rest: str) -> tuple[Target, tuple[str, ...]]:
+    if rest.endswith(_V1_ACTIONS):
+        return Target(rest.rpartition(":")[0], False), _POST
+    return Target(rest, False), _READ
 
 
 def canonical_path(raw_path: bytes, path: str, /) -> bytes:

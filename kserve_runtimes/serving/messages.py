@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from botshard.oip import headers
 from botshard.oip.errors import BodyTooLargeError, InvalidInputError
 from kserve_runtimes.serving.problems import Problem
 
@@ -86,6 +87,23 @@ class Request:
             raise InvalidInputError(None, f"header {name} must be a number of at least 0, found {text[:40]!r}")
         return number
 
+    def timeout_s(self) -> float | None:
+        """What the caller says of the seconds that are left.
+
+        Raises: InvalidInputError.
+        """
+        text = self.header(headers.REQUEST_TIMEOUT)
+        if text is None:
+            return None
+        try:
+            timeout_s = float(text)
+        except ValueError:
+            timeout_s = -1.0
+        if not 0 < timeout_s < float("inf"):
+            expected = "X-Request-Timeout must be a number of seconds over 0, such as 2.5"
+            raise InvalidInputError(None, f"{expected}, found {text[:40]!r}")
+        return timeout_s
+
     async def body(self, limit_bytes: int, /) -> bytes:
         """The whole body.
 
@@ -119,4 +137,4 @@ class Request:
 
 
 def _too_large(limit_bytes: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"the body has more than {limit_bytes} bytes", limit_bytes=limit_bytes)
+    return BodyTooLargeError(f"the body is larger than {limit_bytes} bytes", limit_bytes=limit_bytes)

@@ -64,8 +64,7 @@ class PoolApplication:
         method, endpoint = found
         try:
             if request.method != method and not (method == "GET" and request.method == "HEAD"):
-                answer = json_answer({"error": f"{request.path} takes {method}"}, status=405)
-                answer.headers.append((b"allow", method.encode()))
+                answer = _wrong_method(request, allowed=("GET", "HEAD") if method == "GET" else (method,))
             else:
                 answer = await endpoint(request)
         except DisconnectedError:
@@ -150,7 +149,7 @@ class PoolApplication:
 
     async def _within(self, request: Request, answer: Callable[[], Awaitable[Answer]]) -> Answer:
         """`answer()` within the deadline of the request."""
-        timeout_s = self._pool.timeout_s(request.number(headers.REQUEST_TIMEOUT))
+        timeout_s = self._pool.timeout_s(request.timeout_s())
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer()
@@ -183,7 +182,7 @@ class PoolApplication:
     ) -> Answer:
         pool, limit_bytes = self._pool, self._max_body_bytes
         encoding = request.header("content-encoding")
-        timeout_s = pool.timeout_s(request.number(headers.REQUEST_TIMEOUT))
+        timeout_s = pool.timeout_s(request.timeout_s())
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         with pool.in_flight():
             try:
@@ -204,6 +203,13 @@ class PoolApplication:
         if not isinstance(ready, bool):
             raise InvalidInputError(None, "ready must be true or false")
         return models.index(self._pool, ready_only=ready)
+
+
+def _wrong_method(request: Request, *, allowed: tuple[str, ...]) -> Answer:
+    text = f"{request.method} is not a method of {request.path}; use {' or '.join(allowed)}"
+    answer = json_answer({"error": text}, status=405)
+    answer.headers.append((b"allow", ", ".join(allowed).encode()))
+    return answer
 
 
 def _tensors_answer(bot: LoadedBot, encoded: EncodedBody) -> Answer:

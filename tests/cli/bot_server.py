@@ -70,7 +70,7 @@ class BotServer:
             case "/v2/models/sums/infer":
                 return self._infer(body, SUM_INPUTS, _sum)
             case _:
-                return _problem(404, f"there is no bot {path.split('/')[3]!r}")
+                return _problem(404, f"bot {path.split('/')[3]!r} does not exist")
 
     def _infer(
         self, body: bytes, specs: tuple[TensorSpec, ...], work: Callable[[Any], dict[str, Tensor]]

@@ -119,7 +119,7 @@ async def test_tritonclient_reads_the_routers_errors(fleet: Fleet) -> None:
             client.infer("other", [tensor])
 
     async with running_router(fleet) as router:
-        with pytest.raises(InferenceServerException, match="there is no bot 'other'"):
+        with pytest.raises(InferenceServerException, match="bot 'other' does not exist"):
             await asyncio.to_thread(ask, f"127.0.0.1:{router.port}")
 
 

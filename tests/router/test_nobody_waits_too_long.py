@@ -43,7 +43,7 @@ async def test_the_shorter_deadline_ends_the_request(fleet: Fleet, group_s: floa
     wanted_s = min(group_s, client_s or group_s)
     assert response.status_code == 504
     assert wanted_s - 0.01 <= took_s < wanted_s + 0.5
-    assert "no answer within" in response.json()["error"]
+    assert "not answered within" in response.json()["error"]
     assert (outstanding, deadlines) == ([0], 1)
 
 
