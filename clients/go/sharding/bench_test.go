@@ -1,6 +1,8 @@
 package sharding_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"botshard.dev/client/sharding"
@@ -29,14 +31,31 @@ func BenchmarkLookupHash(b *testing.B) {
 }
 
 func BenchmarkDecodeTable(b *testing.B) {
-	data := read(b, "golden", "table.json")
+	data := bigTable(64, 8, 7)
 	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
 	for range b.N {
 		if _, err := sharding.DecodeTable(data); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+// bigTable is a table with that many families, pools a family, and bits.
+func bigTable(families, pools, bits int) []byte {
+	var all []string
+	for f := range families {
+		var listed, rows []string
+		for p := range pools {
+			listed = append(listed, fmt.Sprintf(`{"name":"pool-%d-%d","url":"http://pool-%d-%d.bots.example:8080"}`, f, p, f, p))
+		}
+		for shard := range 1 << bits {
+			rows = append(rows, fmt.Sprintf("[%d,%d]", shard%pools, (shard+1+shard/pools%(pools-1))%pools))
+		}
+		all = append(all, fmt.Sprintf(`{"group":"g","framework":"torch","pin":"%d","bits":%d,"pools":[%s],"shards":[%s]}`,
+			f, bits, strings.Join(listed, ","), strings.Join(rows, ",")))
+	}
+	return []byte(`{"format":"botshard.table/v1","epoch":1,"groups":{"g":{"realtime":true,"requestTimeoutS":1,` +
+		`"coldStartTimeoutS":1}},"families":[` + strings.Join(all, ",") + "]}")
 }
 
 func TestALookupAllocatesNothing(t *testing.T) {

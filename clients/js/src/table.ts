@@ -77,6 +77,6 @@ export class Table {
     if (routes === undefined) return NO_POOLS;
     const shard = shardOfFirstBits(Number(hash >> 32n), routes.bits);
     const sets = [routes.shards[shard], routes.targets.get(shard), routes.lingering.get(shard)];
-    return [...new Set(sets.flatMap((pools) => pools ?? NO_POOLS))];
+    return Object.freeze([...new Set(sets.flatMap((pools) => pools ?? NO_POOLS))]);
   }
 }
