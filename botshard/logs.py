@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -49,8 +50,7 @@ class _TextFormatter(_Formatter):
         traceback = event.pop("traceback", None)
         shown = "".join(f" {key}={_shown(value)}" for key, value in event.items())
         line = f"{clock}.{int(record.msecs):03d} {level} {self._component:<10} {record.getMessage()}{shown}"
-        # An event is one line, also where a message came from elsewhere with line feeds in it.
-        line = line.replace("\n", " ⏎ ")
+        line = _one_line(line)
         return f"{line}\n{traceback}" if traceback else line
 
 
@@ -64,16 +64,29 @@ class _JsonFormatter(_Formatter):
             "level": record.levelname.lower(),
             "component": self._component,
             "event": record.getMessage(),
-            **self.event(record),
+            **{key: _finite(value) for key, value in self.event(record).items()},
         }
         return json.dumps(document, default=str, ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    """Messages also come from elsewhere: line feeds and what else would move a terminal's cursor are made visible."""
+    text = text.replace("\n", " ⏎ ")
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def _finite(value: object) -> object:
+    """NaN and the infinities are no JSON."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "\n=') else text
+    if not text.isprintable():
+        return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=') else text
 
 
 def configure_logs(

@@ -73,7 +73,7 @@ class Notifier:
 
 def parse_notice(datagram: bytes, /) -> Notice | None:
     """What a datagram says; None if it is not one of ours."""
-    said = dict(line.partition("=")[::2] for line in datagram.decode("utf-8", "replace").splitlines())
+    said = dict(line.partition("=")[::2] for line in datagram.decode("utf-8", "replace").split("\n"))
     try:
         ready = True if said.get("READY") == "1" else False if said.get("STOPPING") == "1" else None
         return Notice(

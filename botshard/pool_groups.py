@@ -44,10 +44,7 @@ def read_pool_groups(paths: Iterable[Path], /) -> tuple[PoolGroupSpec, ...]:
     """
     groups: dict[GroupName, PoolGroupSpec] = {}
     for path in paths:
-        files = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
-        if not files:
-            raise InvalidDocumentError(str(path), [Problem("", "none", "a folder with at least one .yaml file")])
-        for file in files:
+        for file in _files(path):
             try:
                 data = file.read_bytes()
             except OSError as error:
@@ -58,6 +55,18 @@ def read_pool_groups(paths: Iterable[Path], /) -> tuple[PoolGroupSpec, ...]:
                     raise InvalidDocumentError(str(file), [problem])
                 groups[group.name] = group
     return tuple(groups.values())
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml"))
+    except OSError as error:
+        raise InvalidDocumentError(str(path), [Problem("", str(error.strerror), "a folder to read")]) from error
+    if not files:
+        raise InvalidDocumentError(str(path), [Problem("", "none", "a folder with at least one .yaml file")])
+    return files
 
 
 def parse_pool_groups(data: bytes, document: str, /) -> tuple[PoolGroupSpec, ...]:

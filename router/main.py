@@ -114,7 +114,12 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         counts=counts,
         access_log=settings.access_log,
     )
-    server = Server(make_config(proxy, drain_timeout_s=settings.drain_timeout_s), on_stop=on_stop)
+    server = Server(
+        make_config(proxy, drain_timeout_s=settings.drain_timeout_s),
+        # Whoever waits in the queue of a router that was restarted must not be told that it knows nothing yet.
+        begin=lambda: _first_look(following),
+        on_stop=on_stop,
+    )
     return Router(routes, pools, following, counts, account, server, proxy)
 
 
@@ -123,14 +128,18 @@ async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[
     router.following.start()
     serving = asyncio.create_task(router.server.serve(sockets=[listening]))
     try:
-        with contextlib.suppress(TimeoutError):  # a store that hangs does not keep the router from serving
-            async with asyncio.timeout(_FIRST_LOOK_S):
-                await router.following.tried()
+        await _first_look(router.following)
         on_ready()
         await serving
     finally:
         await router.following.stop()
         router.pools.close()
+
+
+async def _first_look(following: Following) -> None:
+    with contextlib.suppress(TimeoutError):  # a store that hangs does not keep the router from serving
+        async with asyncio.timeout(_FIRST_LOOK_S):
+            await following.tried()
 
 
 async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -27,8 +27,10 @@ _BACKLOG = 2048
 class Server(uvicorn.Server):
     """See the module. `stop` may be called from the loop at any time."""
 
-    def __init__(self, config: Config, *, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: Config, *, begin: Callable[[], Awaitable[None]], on_stop: Callable[[], None]) -> None:
+        """Connections are accepted once `begin` has returned; until then they wait in the socket's queue."""
         super().__init__(config)
+        self._begin = begin
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
 
@@ -45,6 +47,16 @@ class Server(uvicorn.Server):
         self.should_exit = True
         self._stopping.set()
         self._on_stop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `begin`; a stop cuts it short."""
+        beginning = asyncio.ensure_future(self._begin())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((beginning, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not beginning.done():
+            beginning.cancel()
+        await super().startup(sockets)
 
     async def main_loop(self) -> None:
         """Until `stop`."""

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,11 +95,19 @@ def write_bots(folder: Path, names: Iterable[str], *, group: str = "realtime") -
 class LocalStack(StackProcess):
     """One stack; leaving its context stops it and fails if anything is left behind."""
 
-    def __init__(self, folder: Path, *, groups: str = GROUPS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        groups: str = GROUPS,
+        store_url: str | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         groups_file = folder / "groups.yaml"
         groups_file.write_text(groups)
-        super().__init__(folder / "stack", groups=groups_file, environ=os.environ, log=folder / "log.txt")
-        self.store: ObjectStore = open_store(self.store_url, os.environ)
+        log = folder / "log.txt"
+        super().__init__(folder / "stack", groups=groups_file, store_url=store_url, environ=environ, log=log)
+        self.store: ObjectStore = open_store(self.store_url, environ)
 
     def start(self, arguments: Sequence[str] = ()) -> None:
         """Start it and wait until the router serves."""

@@ -12,12 +12,14 @@ from typing import Annotated
 
 import typer
 
+from botshard.cli.errors import EXIT_REFUSED, exit_code_of
 from botshard.local.front import Front, StackError, prepare, running_stack
 from botshard.local.processes import adopt
 from botshard.local.settings import StackFolder, StackSettings
 from botshard.logs import configure_logs
 from botshard.pool_groups import read_pool_groups
 from botshard.sharding.errors import InvalidDocumentError, WorldError
+from botshard.store.layout import CATALOG_PREFIX
 from botshard.store.urls import open_store
 
 __all__ = ["DEFAULT_FOLDER", "down", "up"]
@@ -79,10 +81,10 @@ def up(
     configure_logs("front", as_json=log_format == "json", level=settings.log_level)
     try:
         read_pool_groups(settings.group_files)
-        open_store(settings.store_url, os.environ).close()
+        _check_store(settings.store_url)
         fds, listener = prepare(settings)
     except (InvalidDocumentError, StackError, WorldError) as error:
-        raise _refusal(str(error)) from None
+        raise _refusal(str(error), exit_code=exit_code_of(error)) from None
     shown_host, shown_port = listener.getsockname()[:2]
     if log_format == "text":
         typer.echo(f"botshard: router at http://{shown_host}:{shown_port}, store {settings.store_url}, Ctrl-C to stop")
@@ -124,6 +126,18 @@ def _group_files(groups: list[Path] | None) -> tuple[Path, ...]:
     return (Path(str(importlib.resources.files("botshard.local").joinpath("pool_groups.yaml"))),)
 
 
-def _refusal(message: str) -> typer.Exit:
+def _check_store(url: str) -> None:
+    """Ask the store once: to be told here is better than by each process of the stack, again and again.
+
+    Raises: InvalidDocumentError, StoreError.
+    """
+    store = open_store(url, os.environ)
+    try:
+        next(iter(store.list(CATALOG_PREFIX)), None)
+    finally:
+        store.close()
+
+
+def _refusal(message: str, *, exit_code: int = EXIT_REFUSED) -> typer.Exit:
     sys.stderr.write(f"botshard: {message}\n")
-    return typer.Exit(1)
+    return typer.Exit(exit_code)

@@ -64,7 +64,7 @@ def receive(channel: socket.socket, /) -> tuple[Message, int | None] | None:
     Raises: BlockingIOError on a non-blocking channel with nothing to read.
     """
     try:
-        data, fds, _, _ = socket.recv_fds(channel, _MAX_MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        data, fds, _, _ = socket.recv_fds(channel, _MAX_MESSAGE_BYTES, 1)
     except ConnectionError:
         return None
     if not data:
@@ -74,4 +74,6 @@ def receive(channel: socket.socket, /) -> tuple[Message, int | None] | None:
     if fds and not isinstance(message, Stored):
         os.close(fds[0])
         fds = []
+    for fd in fds:
+        os.set_inheritable(fd, False)  # Python's recv_fds takes MSG_CMSG_CLOEXEC and leaves it out
     return message, fds[0] if fds else None

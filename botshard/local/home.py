@@ -144,6 +144,14 @@ def _read_spec(pool: Reader) -> PoolSpec:
     return PoolSpec(PoolName(pool.text("name", check_pool_name)), FamilyId(pool.text("family")), key, spec)
 
 
+def _read_members(pool: Reader) -> tuple[str, ...]:
+    members = pool.items("members")
+    for index, member in enumerate(members):
+        if not isinstance(member, str):
+            pool.refuse(f"members[{index}]", member, "a replica's name")
+    return tuple(str(member) for member in members)
+
+
 def encode_statuses(statuses: Iterable[PoolStatus], /) -> bytes:
     """`status.json`."""
     pools = [
@@ -180,7 +188,7 @@ def decode_statuses(data: bytes, /) -> Mapping[PoolName, PoolStatus]:
             replicas=pool.integer("replicas"),
             ready_replicas=pool.integer("readyReplicas"),
             message=pool.text("message"),
-            members=tuple(str(member) for member in pool.items("members")),
+            members=_read_members(pool),
         )
     reader.finish(_STATUSES)
     return statuses

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from botshard.local.processes import Process
-from botshard.local.scaling import PoolActivity, restart_delay_s, wanted_replicas
+from botshard.local.scaling import QUICK_DEATH_S, PoolActivity, restart_delay_s, wanted_replicas
 from botshard.local.zygotes import ForkOrder, Zygotes
 from botshard.logs import fields
 from botshard.notify import Notice
@@ -173,16 +173,21 @@ class LocalPool:
                 self.replicas.pop(replica.name, None)
 
     def _on_ready(self, replica: Replica, now_s: float) -> None:
-        self._failures = 0
+        self.loop.call_later(QUICK_DEATH_S, self._on_settled, replica)
         took_s = now_s - (self._woken_at_s if self._woken_at_s is not None else replica.ordered_at_s)
         sentence = "pool woken" if self._woken_at_s is not None else "replica ready"
         self._woken_at_s = None
         _log.info(sentence, extra=fields(pool=self.spec.name, replica=replica.name, took_s=took_s))
 
+    def _on_settled(self, replica: Replica) -> None:
+        # Not as soon as it is ready: a replica that ends at its first request must not be started without a pause.
+        if replica.name in self.replicas:
+            self._failures = 0
+
     def _on_end(self, replica: Replica) -> None:
         self.replicas.pop(replica.name, None)
         # What it had in flight ended with it; left in the sum it would keep the pool awake for ever.
-        self._activity.in_flight = self._in_flight()
+        self._activity.note(self.loop.time(), in_flight=self._in_flight(), busy=False)
         if replica.process is None:
             return
         self.loop.call_later(_EXIT_CODE_WAIT_S, self._tell_end, replica)

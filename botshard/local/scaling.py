@@ -13,12 +13,14 @@ from math import ceil
 
 from botshard.sharding.groups import PoolGroupSpec
 
-__all__ = ["PoolActivity", "restart_delay_s", "wanted_replicas"]
+__all__ = ["QUICK_DEATH_S", "PoolActivity", "restart_delay_s", "wanted_replicas"]
 
 SCALE_DOWN_WINDOW_S = 30.0
 """The busiest moment of so long ago still counts: half of Knative's stable window, since starting is cheap here."""
 _MAX_RESTART_DELAY_S = 5.0
-_QUICK_DEATH_S = 10.0
+_MOST_DOUBLINGS = 10
+QUICK_DEATH_S = 10.0
+"""A process that ends sooner than this counts as one that does not come up."""
 
 
 @dataclass(slots=True)
@@ -29,23 +31,23 @@ class PoolActivity:
     """When a request was last seen, or the pool was last woken."""
     in_flight: int = 0
     """Requests in flight over all replicas, as last said."""
-    _peaks: deque[tuple[float, int]] = field(default_factory=deque)
+    _past: deque[tuple[float, int]] = field(default_factory=deque)
+    """Until when so many were in flight; times ascend, numbers descend: of what was as much later there is no need."""
 
     def note(self, now_s: float, *, in_flight: int, busy: bool) -> None:
         """Replicas said how many requests are in flight; `busy`: there are some, or there were since the last time."""
+        while self._past and self._past[-1][1] <= self.in_flight:
+            self._past.pop()
+        self._past.append((now_s, self.in_flight))
         self.in_flight = in_flight
         if busy:
             self.last_request_at_s = now_s
-        # A descending queue of peaks: each is the largest value from its moment on.
-        while self._peaks and self._peaks[-1][1] <= in_flight:
-            self._peaks.pop()
-        self._peaks.append((now_s, in_flight))
 
     def peak(self, now_s: float) -> int:
         """The most requests in flight within the window that ends now."""
-        while len(self._peaks) > 1 and self._peaks[1][0] <= now_s - SCALE_DOWN_WINDOW_S:
-            self._peaks.popleft()
-        return self._peaks[0][1] if self._peaks else 0
+        while self._past and self._past[0][0] <= now_s - SCALE_DOWN_WINDOW_S:
+            self._past.popleft()
+        return max(self.in_flight, self._past[0][1] if self._past else 0)
 
 
 def wanted_replicas(group: PoolGroupSpec, activity: PoolActivity, *, now_s: float) -> int:
@@ -64,6 +66,6 @@ def restart_delay_s(failures: int, lived_s: float) -> float:
 
     `failures`: how often in a row it has ended within a few seconds. The first time there is nothing to wait for.
     """
-    if failures <= 1 or lived_s >= _QUICK_DEATH_S:
+    if failures <= 1 or lived_s >= QUICK_DEATH_S:
         return 0.0
-    return float(min(_MAX_RESTART_DELAY_S, 0.1 * 2 ** (failures - 1)))
+    return float(min(_MAX_RESTART_DELAY_S, 0.1 * 2 ** min(failures - 1, _MOST_DOUBLINGS)))

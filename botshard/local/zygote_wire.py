@@ -9,6 +9,7 @@ it ended, which only a parent can know. When its end of the pair is closed, the 
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,11 +87,16 @@ def receive(
 
     Raises: BlockingIOError on a non-blocking channel with nothing to read.
     """
-    data, fds, _, _ = socket.recv_fds(channel, _MAX_MESSAGE_BYTES, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, fds, _, _ = socket.recv_fds(channel, _MAX_MESSAGE_BYTES, _MAX_FDS)
+    except ConnectionError:  # closed with messages of ours unread
+        return None
     if not data:
         return None
     document = json.loads(data)
     kind = _KINDS[document.pop("kind")]
+    for fd in fds:
+        os.set_inheritable(fd, False)  # Python's recv_fds takes MSG_CMSG_CLOEXEC and leaves it out
     document = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
     message = kind(**document)
     assert isinstance(message, ForkRequest | ZygoteReady | Forked | ZygoteExit)  # noqa: S101 - narrows a class looked up by name

@@ -21,7 +21,7 @@ from botshard.sharding.codec import encode_catalog
 from botshard.sharding.errors import CallerError, InvalidDocumentError
 from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId
-from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError
+from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError, StoreError
 from botshard.store.catalog_documents import CatalogHead, decode_head, decode_object, encode_head
 from botshard.store.layout import CATALOG_HEAD, CATALOG_OBJECTS, CATALOG_PREFIX, catalog_key, catalog_name
 
@@ -186,6 +186,7 @@ class CatalogFollower:
         self._head_etag: str | None = None
         self._list_at_s = float("-inf")
         self._asked_at_s: dict[str, float] = {}
+        self._unanswered: dict[str, StoreError] = {}
         self._staged: dict[BotId, Bot | None] = {}
         self._untold: set[BotId] = set()
         self.bots: Mapping[BotId, Bot] = {}
@@ -231,10 +232,17 @@ class CatalogFollower:
             now_s = self._clock_s()
             if now_s - self._asked_at_s.get(name, float("-inf")) >= REFRESH_BOT_INTERVAL_S:
                 self._asked_at_s[name] = now_s
+                self._unanswered.pop(name, None)
                 try:
                     self._load(name)
+                except StoreError as error:
+                    self._unanswered[name] = error
+                    raise
                 finally:
                     self._swap()
+            elif name in self._unanswered:
+                # That the store could not be asked a moment ago is no word about the bot.
+                raise self._unanswered[name].with_traceback(None)
             return self.bots.get(bot_id)
 
     def _follow_head(self) -> None:

@@ -348,6 +348,23 @@ def test_no_change_is_lost_by_an_outage_in_between(own_home: Home) -> None:
     store.close()
 
 
+def test_a_bot_that_could_not_be_looked_up_is_not_taken_for_absent(own_home: Home) -> None:
+    """Also who asks again within the interval is told of the outage, not that there is no such bot."""
+    clock = Clock()
+    store = own_home.open()
+    follower = CatalogFollower(store, clock_s=clock)
+    CatalogStore(store).change(ONE, setting(make_bot(ONE)))
+    own_home.take_away()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError):
+            follower.refresh_bot(ONE)
+    own_home.bring_back()
+    clock.now_s += REFRESH_BOT_INTERVAL_S
+
+    assert follower.refresh_bot(ONE) == make_bot(ONE)
+    store.close()
+
+
 def test_the_head_is_validated_whole() -> None:
     """Every wrong field of a head is named."""
     head = CatalogHead(7, {"00": 3, "ff": 1})
