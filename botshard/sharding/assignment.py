@@ -7,8 +7,8 @@ Three steps, each a loop over shards, heaviest first:
    against a bound close to the mean, so that what moves anyway also evens out; only then against capacity.
 3. *Even out.* A new pool is filled to its fair share from the fullest pools, with the shards that want it most.
 
-So a change moves what it must: nothing where nothing changed, and about 1/n of the bots for one more pool.
-Bounded loads: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016), here on rendezvous order.
+So a change moves what it must: nothing where nothing changed, and about 1/n of the bots for one more pool. Bounded
+loads: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016), here on rendezvous order.
 """
 
 from __future__ import annotations
