@@ -20,7 +20,7 @@ def _tracked(pattern: str) -> list[Path]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
-        return [path for path in ROOT.rglob(pattern) if ".venv" not in path.parts]
+        return [path for path in ROOT.rglob(pattern) if not {".venv", "node_modules"} & set(path.parts)]
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
 
 

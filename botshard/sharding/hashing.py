@@ -3,7 +3,7 @@
 All of them are BLAKE2b (RFC 7693) with a digest of 8 bytes, read as a big-endian integer, under a key that says what is
 hashed, so that no value of one kind can stand for another. Keyed BLAKE2b is in every language's library, and its
 result does not depend on machine, process or version; Python's own `hash` does. `docs/placement.md` states the same
-computation in words, `tests/golden/hashing.json` pins it.
+computation in words, `tests/golden/` pins it.
 """
 
 from __future__ import annotations
