@@ -7,6 +7,7 @@ that is away is said once in the log, and again when it is back; what was read b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,7 @@ class Following:
         self._unusable: tuple[Epoch, str] | None = None  # a table that is well-formed and cannot be followed
         self._poller: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
+        self._table_came = asyncio.Event()
 
     @property
     def problems(self) -> dict[str, str]:
@@ -95,6 +97,12 @@ class Following:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def next_table(self, within_s: float, /) -> None:
+        """Wait until another table is in force, for `within_s` seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._table_came.wait()
 
     async def refresh_table(self) -> None:
         """Read the table now; one read, however many ask for it at the same time."""
@@ -197,6 +205,8 @@ class Following:
             families=len(table.families),
         )
         self._log.info("routing table taken", extra=event)
+        self._table_came.set()
+        self._table_came = asyncio.Event()
 
     def _take_bots(self, changed: frozenset[BotId] | set[BotId]) -> None:
         if not changed:

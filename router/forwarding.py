@@ -36,6 +36,9 @@ __all__ = ["Forwarding", "PoolAnswer", "Request"]
 _FINAL: Final = (Verdict.FORWARD, Verdict.WRAP)
 _MAYBE_COLD_AFTER_S: Final = 5.0
 """A non-realtime pool that has not answered for so long may be at zero: its start is waited for."""
+_PLACING_S: Final = 3.0
+"""A controller sees a new bot within half a second, and a pool has an address a moment later. A bot that cannot be
+placed costs its callers this wait before they are told so."""
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Forwarding:
         """
         attempts = Attempts()
         while True:
-            routed = self._routes.pools(request.bot)
+            routed = await self._pools_of(request)
             cause: Cause
             failure: UpstreamError
             pool = request.pool = self._choose(request, routed, attempts, patience)
@@ -127,6 +130,16 @@ class Forwarding:
                 raise failure
             pool.counts.retried(cause)
             await self._before_next_try(cause, pause_s, request, pool.route)
+
+    async def _pools_of(self, request: Request) -> tuple[PoolRoute, ...]:
+        """The bot's pools. One that was just published, or went to another family, gets a moment to be placed."""
+        routed = self._routes.pools(request.bot)
+        until_s = self._loop.time() + _PLACING_S
+        while not routed and (left_s := until_s - self._loop.time()) > 0:
+            await self._following.next_table(left_s)
+            request.bot = self._routes.bots.get(request.target.bot, request.bot)
+            routed = self._routes.pools(request.bot)
+        return routed
 
     def finish(self, answer: PoolAnswer, /) -> None:
         """The answer was taken, or nobody wants it: its connection is kept for another request if it can be."""
