@@ -133,6 +133,7 @@ class Following:
             look.exception()  # those who wait get it; where nobody waits any more it is no news
 
     async def _look_up(self, bot_id: BotId) -> BotRoute | None:
+        known = bot_id in self._routes.bots
         try:
             bot = await self._in_thread(lambda: self._catalog.refresh_bot(bot_id))
         except StoreError as error:
@@ -144,7 +145,7 @@ class Following:
         self._take_bots({bot_id})
         found = self._routes.bots.get(bot_id)
         self._counts.catalog_lookups["absent" if found is None else "found"] += 1
-        if found is not None and bot is not None:
+        if found is not None and bot is not None and not known:
             self._log.info("bot found on request", extra=fields(bot=bot_id, version=found.version))
         return found
 

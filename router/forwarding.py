@@ -232,11 +232,19 @@ class Forwarding:
         request.bot = bot
         return True
 
+    async def _look_again(self, request: Request) -> None:
+        """The bot as the catalog has it now: it may have gone to another family, and its old pool knew that first."""
+        try:
+            bot = await self._following.look_up(BotId(request.target.bot))
+        except CatalogUnreadableError:
+            bot = None
+        request.bot = bot or self._routes.bots.get(request.target.bot, request.bot)
+
     async def _before_next_try(self, cause: Cause, pause_s: float, request: Request, pool: PoolRoute) -> None:
         if cause is Cause.MISDIRECTED:
             self._counts.misdirected += 1
             await self._following.refresh_table()
-            request.bot = self._routes.bots.get(request.target.bot, request.bot)
+            await self._look_again(request)
             if pool not in self._routes.pools(request.bot):
                 return  # the table has moved on, and so does the request
             pause_s = max(pause_s, 0.1)

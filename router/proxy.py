@@ -24,6 +24,7 @@ from router.limits import BodyAccount, Limits
 from router.metrics import Outcome, RouterCounts
 from router.patience import Patience
 from router.problems import error_body, problem_of
+from router.refusals import RefusalLog
 from router.table import Routes
 from router.targets import Target, canonical_path, read_target
 
@@ -79,6 +80,7 @@ class Proxy:
         self._access_log = access_log
         self._log = logging.getLogger("router.proxy")
         self._loop = asyncio.get_running_loop()
+        self._refusals = RefusalLog(self._log, loop=self._loop)
         self._id_prefix = secrets.token_hex(8)
         self._ids = count(1)
 
@@ -250,9 +252,12 @@ class Proxy:
             request_id=exchange.request_id.decode(),
             **({} if error is None else {"why": str(error)}),
         )
-        if error is None or isinstance(error, ClientGoneError):
+        gone = error is None or isinstance(error, ClientGoneError)
+        if gone and self._access_log:
             self._log.info("request", extra=event)
+        elif gone:
+            self._refusals.tell(logging.INFO, "request", event, status=exchange.status)
         elif exchange.answer is not None and exchange.status != _NO_STATUS:
-            self._log.warning("answer cut off", extra=event)
+            self._refusals.tell(logging.WARNING, "answer cut off", event, status=exchange.status)
         else:
-            self._log.info("request refused", extra=event)
+            self._refusals.tell(logging.INFO, "request refused", event, status=exchange.status)

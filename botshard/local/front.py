@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from botshard.local import fd_store
-from botshard.local.processes import Process, adopt, become_subreaper, spawn
+from botshard.local.processes import STOP_SIGNALS, Process, adopt, become_subreaper, spawn
 from botshard.local.records import Records
 from botshard.local.settings import SETTINGS_VARIABLE, StackFolder, StackSettings
 from botshard.logs import fields
@@ -163,6 +163,7 @@ class Front:
 
     def begin(self, listener: socket.socket) -> None:
         """Start the first keeper. The router's socket belongs to the front from here on."""
+        self._take_signals()
         self.stored["router"] = listener.detach()
         self._start_keeper()
 
@@ -170,6 +171,7 @@ class Front:
         """Go on for a front that has died; the keeper hands over what is to be kept."""
         self._link = link
         self._keeper = adopt(keeper_pid, None)
+        self._take_signals()
 
     def run(self) -> int:
         """Serve until the keeper says that it ends; its exit code, or 1 when it cannot be kept alive."""
@@ -178,8 +180,7 @@ class Front:
         wake.setblocking(False)
         wake_write.setblocking(False)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, self._on_signal)
         while True:
             with selectors.DefaultSelector() as selector:
                 selector.register(wake, selectors.EVENT_READ)
@@ -195,10 +196,16 @@ class Front:
                 if exit_code is not None:
                     return exit_code
 
+    def _take_signals(self) -> None:
+        """From before there is a keeper: one that lost its front to a Ctrl-C would start another one and go on."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
     def _on_signal(self, number: int, _frame: object) -> None:
-        if number != signal.SIGCHLD and self._keeper is not None:
+        if number != signal.SIGCHLD:
             self._stop_signals += 1
-            self._keeper.send(signal.SIGTERM)
+            if self._keeper is not None:
+                self._keeper.send(signal.SIGTERM)
 
     def _on_message(self) -> int | None:
         if self._link is None:
@@ -236,8 +243,12 @@ class Front:
         }
         argv = [sys.executable, "-m", "botshard.local.main", "keeper"]
         with theirs:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the keeper listens to them
             # A session of its own: Ctrl-C reaches the front alone, which then stops everything in order.
             self._keeper = spawn(argv, environ, pass_fds=[theirs.fileno(), *self.fds.all()], new_session=True)
+            if self._stop_signals:
+                self._keeper.send(signal.SIGTERM)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name, fd in self.stored.items():
             fd_store.send(ours, fd_store.Stored(name), fd)
         fd_store.send(ours, fd_store.StoredAll())

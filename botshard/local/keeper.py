@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -21,9 +20,9 @@ from pathlib import Path
 from botshard.local.front_link import FrontLink
 from botshard.local.home import LocalHome
 from botshard.local.pool import LocalPool, Replica
-from botshard.local.processes import Process, adopt, start_ticks_of
+from botshard.local.processes import STOP_SIGNALS, Process, adopt, start_ticks_of
 from botshard.local.program import Program
-from botshard.local.records import ProcessRecord, Records, read_ports, write_json
+from botshard.local.records import Notes, ProcessRecord, Records, read_ports
 from botshard.local.settings import StackSettings
 from botshard.local.zygotes import Zygotes
 from botshard.logs import fields
@@ -70,6 +69,8 @@ class Keeper:
         self._programs: list[Program] = []
         self._pids: dict[int, tuple[LocalPool, Replica]] = {}
         self._ports: dict[str, int] = read_ports(self._folder.ports)
+        self._notes = Notes()
+        self._router_listener: socket.socket | None = None
         self._statuses: list[PoolStatus] = []
         self._home_problem = ""
         self._stop = asyncio.Event()
@@ -80,10 +81,12 @@ class Keeper:
         """Serve until told to stop; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_stop_signal)
+        # Held back by whoever started this process, since a Ctrl-C just then must not kill it half begun.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         notices = self._listen_for_notices()
         records = Records.read(self._folder.processes)
         self._adopt_zygotes(records)
-        router_socket = self._router_socket()
+        router_socket = self._router_listener = self._router_socket()
         self._write_stack(router_socket)
         self._programs = [self._router(router_socket), self._controller()]
         self._adopt_rest(records)
@@ -119,6 +122,7 @@ class Keeper:
         if self._dirty:
             self._dirty = False
             self._write_records()
+        self._notes.retry()
 
     def _wanted_specs(self) -> tuple[PoolSpec, ...] | None:
         """The specs to make so; closes the pools that are no longer among them. None: unknown, what there is stays."""
@@ -166,14 +170,14 @@ class Keeper:
         port = listener.getsockname()[1]
         if self._ports.get(spec.name) != port:
             self._ports[spec.name] = port
-            write_json(self._folder.ports, self._ports)
+            self._notes.write(self._folder.ports, self._ports)
         _log.info("pool made", extra=fields(pool=spec.name, url=pool.url))
         return pool
 
     def _remove_pool(self, pool: LocalPool) -> None:
         self._pools.pop(pool.spec.name, None)
         self._ports.pop(pool.spec.name, None)
-        write_json(self._folder.ports, self._ports)
+        self._notes.write(self._folder.ports, self._ports)
         self._link.drop(f"pool/{pool.spec.name}")
         pool.listener.close()
 
@@ -260,8 +264,9 @@ class Keeper:
         for replica in pool.replicas.values():
             if replica.process is not None:
                 self._pids[replica.process.pid] = (pool, replica)
-        while len(self._pids) > _PID_MEMORY:
-            self._pids.pop(next(iter(self._pids)))
+        ended = [pid for pid, (of, replica) in self._pids.items() if of.replicas.get(replica.name) is not replica]
+        for pid in ended[: max(0, len(ended) - _PID_MEMORY)]:
+            del self._pids[pid]
         self._write_records()
 
     def _write_records(self) -> None:
@@ -275,10 +280,8 @@ class Keeper:
                 if replica.process is not None and not replica.stopping:
                     pid, ticks = replica.process.pid, replica.process.start_ticks
                     processes.append(ProcessRecord("replica", pid, ticks, replica.ready, pool.spec.name, replica.name))
-        try:
-            Records.write(self._folder.processes, processes, self._zygotes.records())
-        except OSError:
-            _log.exception("cannot write down what runs; a keeper that starts after this one would not find it")
+        records = Records(tuple(processes), tuple(self._zygotes.records()))
+        self._notes.write(self._folder.processes, records.document())
 
     def _adopt_zygotes(self, records: Records) -> None:
         for record in records.zygotes:
@@ -313,15 +316,15 @@ class Keeper:
         host, port = router_socket.getsockname()[:2]
         pids = {"keeperPid": os.getpid(), "frontPid": self._link.front_pid}
         ticks = {"keeperTicks": start_ticks_of(os.getpid())}
-        write_json(
+        self._notes.write(
             self._folder.stack,
             {"url": f"http://{host}:{port}", "storeUrl": self._settings.store_url, **pids, **ticks},
         )
 
     def front_replaced(self) -> None:
         """The front has died and another one is there."""
-        host_port = json.loads(self._folder.stack.read_bytes())
-        write_json(self._folder.stack, {**host_port, "frontPid": self._link.front_pid})
+        if self._router_listener is not None:
+            self._write_stack(self._router_listener)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

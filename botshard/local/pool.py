@@ -167,10 +167,9 @@ class LocalPool:
         replica.stopping = True
         if replica.process is not None:
             replica.process.send(signal.SIGTERM)
-        else:
-            self.zygotes.cancel(self.spec.key.framework, f"{self.spec.name}/{replica.name}")
-            if not self.closing:
-                self.replicas.pop(replica.name, None)
+        elif self.zygotes.cancel(self.spec.key.framework, f"{self.spec.name}/{replica.name}") or not self.closing:
+            # One that the zygote makes just now is told to end as soon as it is there.
+            self.replicas.pop(replica.name, None)
 
     def _on_ready(self, replica: Replica, now_s: float) -> None:
         self.loop.call_later(QUICK_DEATH_S, self._on_settled, replica)

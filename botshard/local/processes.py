@@ -17,7 +17,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Process", "adopt", "become_subreaper", "spawn", "start_ticks_of"]
+__all__ = ["STOP_SIGNALS", "Process", "adopt", "become_subreaper", "spawn", "start_ticks_of"]
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What tells a stack to end: Ctrl-C, `kill`, a terminal that is closed."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _STARTTIME_FIELD = 19  # counted after the command name, which may hold spaces

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import secrets
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -23,7 +25,8 @@ __all__ = ["ForkOrder", "ZygoteRecord", "Zygotes"]
 
 _log = logging.getLogger(__name__)
 
-_STANDBY = "standby"
+_STANDBY = "standby/"
+"""Begins the token of an order for a standby; what follows tells it from one of the keeper before."""
 
 # Unless the user says otherwise. One thread a process: replicas multiply compute, and libraries that start threads when
 # they are imported cannot be forked safely.
@@ -76,6 +79,7 @@ class _Framework:
     sent: set[str] = field(default_factory=set)
     """Those of them that the active zygote has been told."""
     pending_standby: tuple[str, socket.socket] | None = None
+    """Token and channel of the standby that was ordered."""
     failures: int = 0
     start_after_s: float = 0.0
 
@@ -128,9 +132,13 @@ class Zygotes:
         return True
 
     def warm(self, framework: str) -> None:
-        """Have a zygote of this framework, if there is none yet."""
+        """Have a zygote of this framework and one that stands by, where there is none yet."""
         state = self._frameworks.setdefault(framework, _Framework())
-        if state.active is not None or self._closing or self._loop.time() < state.start_after_s:
+        if state.active is not None:
+            if state.active.ready:
+                self._order_standby(state)  # one was lost together with the keeper that would have replaced it
+            return
+        if self._closing or self._loop.time() < state.start_after_s:
             return
         try:
             self._start(framework)
@@ -151,11 +159,13 @@ class Zygotes:
         self.warm(framework)
         self._send_orders(state)
 
-    def cancel(self, framework: str, token: str) -> None:
-        """Forget an order that no zygote has been told yet."""
+    def cancel(self, framework: str, token: str) -> bool:
+        """Forget an order, unless a zygote has been told already; whether there will be no replica of it."""
         state = self._frameworks.get(framework)
-        if state is not None and token not in state.sent:
-            state.orders.pop(token, None)
+        if state is None or token in state.sent:
+            return state is None
+        state.orders.pop(token, None)
+        return True
 
     def close(self) -> None:
         """Let all zygotes end; what they have forked goes on."""
@@ -163,6 +173,8 @@ class Zygotes:
         for state in self._frameworks.values():
             for zygote in (state.active, state.standby):
                 if zygote is not None:
+                    # One that still imports would see the end of its channel seconds later, after everything is gone.
+                    zygote.process.send(signal.SIGTERM)
                     self._forget(zygote)
 
     def failures(self, framework: str) -> int:
@@ -220,8 +232,8 @@ class Zygotes:
                     _log.info("zygote ready", extra=fields(framework=zygote.framework, import_s=import_s))
                     self._send_orders(state)
                     self._order_standby(state)
-            case wire.Forked(token=token, pid=pid) if token == _STANDBY:
-                self._on_standby(state, pid)
+            case wire.Forked(token=token, pid=pid) if token.startswith(_STANDBY):
+                self._on_standby(zygote.framework, token, pid)
             case wire.Forked(token=token, pid=pid):
                 state.orders.pop(token, None)
                 state.sent.discard(token)
@@ -247,26 +259,29 @@ class Zygotes:
 
     def _order_standby(self, state: _Framework) -> None:
         zygote = state.active
-        if zygote is None or state.standby is not None or self._closing:
+        if zygote is None or state.standby is not None or state.pending_standby is not None or self._closing:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = wire.ForkRequest(_STANDBY, {}, (wire.CONTROL_FD_VARIABLE,))
+        token = _STANDBY + secrets.token_hex(4)
+        request = wire.ForkRequest(token, {}, (wire.CONTROL_FD_VARIABLE,))
         with theirs:
             try:
                 wire.send(zygote.channel, request, fds=(theirs.fileno(),))
             except OSError:
                 ours.close()
                 return
-        if state.pending_standby is not None:
-            state.pending_standby[1].close()
-        state.pending_standby = (zygote.framework, ours)
+        state.pending_standby = (token, ours)
 
-    def _on_standby(self, state: _Framework, pid: int) -> None:
-        pending, state.pending_standby = state.pending_standby, None
+    def _on_standby(self, framework: str, token: str, pid: int) -> None:
+        state = self._frameworks[framework]
+        if state.pending_standby is None or state.pending_standby[0] != token:
+            return  # ordered by a keeper that has died; it ends by itself, since nobody holds its channel
+        channel, state.pending_standby = state.pending_standby[1], None
         process = adopt(pid, None)
-        if pending is None or process is None:
+        if process is None:
+            channel.close()
             return
-        state.standby = self._join(*pending, process)
+        state.standby = self._join(framework, channel, process)
 
     def _on_end(self, zygote: _Zygote) -> None:
         state = self._frameworks[zygote.framework]
@@ -283,6 +298,9 @@ class Zygotes:
             self._order_standby(state)
             return
         state.sent.clear()
+        if state.pending_standby is not None:
+            state.pending_standby[1].close()
+            state.pending_standby = None
         state.active, state.standby = state.standby, None
         if state.active is not None:
             self._send_orders(state)

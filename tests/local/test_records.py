@@ -19,8 +19,8 @@ _ZYGOTES = (ZygoteRecord("torch", "zygote/torch/1", 12, 1002, ready=True),)
 def test_processes_and_zygotes_come_back(tmp_path: Path) -> None:
     """Every field; the file is replaced whole and nothing else is left."""
     path = tmp_path / "processes.json"
-    Records.write(path, _PROCESSES, ())
-    Records.write(path, _PROCESSES, _ZYGOTES)
+    write_json(path, Records(_PROCESSES, ()).document())
+    write_json(path, Records(_PROCESSES, _ZYGOTES).document())
     assert Records.read(path) == Records(_PROCESSES, _ZYGOTES)
     assert list(tmp_path.iterdir()) == [path]
 

@@ -154,6 +154,23 @@ async def test_a_misdirected_request_follows_the_new_table(fleet: Fleet) -> None
     assert (epoch, misdirected) == (2, 1)
 
 
+async def test_a_misdirected_request_follows_its_bot_to_another_family(fleet: Fleet) -> None:
+    """The old pool reads a bot's new version before this router does: on its 421 the catalog is read too."""
+    fleet.publish_bots("bot")
+    async with upstream(infer_answer("bot", epoch=1)) as new:
+
+        async def answer(call: Call) -> None:
+            fleet.publish_bots("bot", key=SLEEPY, version=2)
+            await call.write(plain(b'{"error":"not mine"}', 421, x_botshard_epoch="1"))
+
+        async with upstream(answer) as old:
+            fleet.publish_table(old.url, sleepy=[new.url])
+            async with running_router(fleet, poll_interval_s=60.0) as router:
+                response = await router.infer("bot", BODY)
+    assert response.status_code == 200
+    assert (len(old.calls), [call.body for call in new.calls]) == (1, [BODY])
+
+
 async def test_many_misdirected_requests_read_the_table_once(fleet: Fleet) -> None:
     """A hundred 421 at the same time do not become a hundred reads of the store."""
     fleet.publish_bots("bot")
