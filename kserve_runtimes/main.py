@@ -114,7 +114,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolServer, framework: Framework) -> int:
     listener = _listener(settings)
-    store = open_store(settings.store_url, environ)
+    store = open_store(settings.store_url, environ, make=False)
     notifier = Notifier(environ)
     metrics = Metrics(REGISTRY)
     notices = LoadNotices(notifier)

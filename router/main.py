@@ -55,7 +55,7 @@ def main() -> int:
     if settings.unknown:
         log.warning("unknown settings are ignored", extra=fields(names=", ".join(settings.unknown)))
     try:
-        store = open_store(settings.store_url, os.environ)
+        store = open_store(settings.store_url, os.environ, make=False)
     except InvalidDocumentError as error:
         return _refuse_settings(error)
     except WorldError as error:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from botshard.sharding.fleet import PoolSpec, PoolStatus
-from botshard.sharding.ids import PoolName
+from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.ids import GroupName, PoolName
 
 __all__ = ["PoolHome"]
 
@@ -16,6 +17,10 @@ class PoolHome(Protocol):
 
     def statuses(self) -> Mapping[PoolName, PoolStatus]:
         """Every pool that there is, as it is now."""
+        ...
+
+    def groups(self) -> Mapping[GroupName, PoolGroupSpec]:
+        """The pool groups of the pools that are wanted, as these were specified last."""
         ...
 
     def ensure(self, specs: Iterable[PoolSpec], /) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from botshard.local.home import LocalHome
 from botshard.sharding.fleet import PoolSpec, PoolStatus
-from botshard.sharding.ids import PoolName
+from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.ids import GroupName, PoolName
 
 __all__ = ["LocalPools"]
 
@@ -20,6 +21,10 @@ class LocalPools:
     def statuses(self) -> Mapping[PoolName, PoolStatus]:
         """Every pool that the keeper has, as it last said."""
         return self._home.statuses()
+
+    def groups(self) -> Mapping[GroupName, PoolGroupSpec]:
+        """The pool groups of the pools that are wanted."""
+        return {spec.group.name: spec.group for spec in self._home.specs() or ()}
 
     def ensure(self, specs: Iterable[PoolSpec], /) -> bool:
         """Have these pools among the wanted ones."""

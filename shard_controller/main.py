@@ -42,11 +42,11 @@ def run(environ: Mapping[str, str]) -> int:
         settings = read_settings(environ)
         groups = GroupFiles(settings.group_files)
         groups.refresh()
-        if groups.problem is not None:
+        store = open_store(settings.store_url, environ, make=False)
+        home = LocalPools(LocalHome(open_store(settings.home, environ)))
+        if groups.problem is not None and not home.groups():
             sys.stderr.write(groups.problem + "\n")
             return 2
-        store = open_store(settings.store_url, environ)
-        home = LocalPools(LocalHome(open_store(settings.home, environ)))
     except (InvalidDocumentError, WorldError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

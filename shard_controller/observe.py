@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from botshard.sharding.catalog import Bot
 from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
+from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.hashing import bot_hash
-from botshard.sharding.ids import BotId, Epoch, PoolName
+from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
 from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
 from botshard.store.catalog import CatalogFollower
@@ -58,7 +59,9 @@ class Observer:
         self._groups = groups
         self._hashes: dict[BotId, int] = {}
         self._seen: object = None
+        self._changed = False
         self._statuses: Mapping[PoolName, PoolStatus] = {}
+        self._held_groups: Mapping[GroupName, PoolGroupSpec] = {}
         self._reports_seen: Reports = {}
         self.reports_changed = False
         """Whether the last look found new reports."""
@@ -68,16 +71,20 @@ class Observer:
 
         Raises: WorldError where store or home cannot be read; what was seen before stays.
         """
-        groups_changed = self._groups.refresh()
-        catalog_changed = bool(self._catalog.refresh())
+        # Kept until a look has come to its end: a change that was seen before something could not be read still counts.
+        self._changed = self._groups.refresh() or self._changed
+        self._changed = bool(self._catalog.refresh()) or self._changed
         self._table.refresh()
         self._statuses = self._home.statuses()
+        if self._changed or self._seen is None:
+            self._held_groups = self._groups_to_hold()
         reports = self._reports.refresh()
         self.reports_changed = reports != self._reports_seen
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
         seen = (self._table.etag, self._statuses, warmed)
-        changed = groups_changed or catalog_changed or seen != self._seen
+        changed = self._changed or seen != self._seen
+        self._changed = False
         self._seen = seen
         return changed
 
@@ -88,7 +95,8 @@ class Observer:
             self._hashes[bot_id] = bot_hash(bot_id)
         loads = bot_loads(bots.values(), self._reports_seen.values(), self._hashes)
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
-        snapshot = Snapshot(self._groups.groups, loads, self._table.table, self._statuses, warmed)
+        groups = {**self._held_groups, **self._groups.groups}
+        snapshot = Snapshot(groups, loads, self._table.table, self._statuses, warmed)
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen)
 
     @property
@@ -103,7 +111,18 @@ class Observer:
             problems["routing table"] = self._table.problem
         if self._groups.problem:
             problems["pool groups"] = self._groups.problem
+        else:
+            why = "no file has it any more, but bots are in it: move or retire them first, or put it back"
+            problems.update((f"pool group {name}", why) for name in self._held_groups)
         return problems
+
+    def _groups_to_hold(self) -> Mapping[GroupName, PoolGroupSpec]:
+        """Groups that have left the files while bots are in them: a slip of an editor must not end their service."""
+        missing = {name: group for name, group in self._home.groups().items() if name not in self._groups.groups}
+        if not missing:
+            return {}
+        used = {bot.serving.family_key.group for bot in self._catalog.bots.values() if not bot.retired}
+        return {name: group for name, group in missing.items() if name in used}
 
 
 def bot_loads(

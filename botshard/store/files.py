@@ -56,10 +56,10 @@ _NO_OBJECT = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
 
 
 class FileStore:
-    """An `ObjectStore` in a folder, which is made if it is absent."""
+    """An `ObjectStore` in a folder."""
 
-    def __init__(self, root: Path, /) -> None:
-        """Open or make the store in `root`, an absolute path.
+    def __init__(self, root: Path, /, *, make: bool = True) -> None:
+        """Open the store in `root`, an absolute path. If it is absent, `make` it; else it is away until it is there.
 
         Raises: StoreDeniedError, StoreUnavailableError.
         """
@@ -69,7 +69,7 @@ class FileStore:
         self._prefix = f"{root}/"
         self._scratch = root / _SCRATCH
         with self._told("open"):
-            if not (root / _LOCKS).is_dir() or not self._scratch.is_dir():
+            if make and not ((root / _LOCKS).is_dir() and self._scratch.is_dir()):
                 root.mkdir(parents=True, exist_ok=True)
                 (root / _LOCKS).mkdir(exist_ok=True)
                 self._scratch.mkdir(exist_ok=True)

@@ -24,10 +24,12 @@ _DEFAULT_REGION = "us-east-1"
 _AWS_ENDPOINT = "https://s3.amazonaws.com"
 
 
-def open_store(url: str, environ: Mapping[str, str], /) -> ObjectStore:
+def open_store(url: str, environ: Mapping[str, str], /, *, make: bool = True) -> ObjectStore:
     """The store at `url`; what it needs besides (`AWS_...`, see `docs/store.md`) comes from `environ`.
 
-    For S3 nothing is sent yet: a server that is away shows in the first call.
+    For S3 nothing is sent yet: a server that is away shows in the first call. A folder that is not there is made, or
+    with `make=False` is a store that is away: what a program that serves needs, since an empty store in place of a
+    disk that is not mounted would tell it that there are no bots.
 
     Raises: InvalidDocumentError with everything wrong with URL and environment; for a folder also StoreError.
     """
@@ -38,7 +40,7 @@ def open_store(url: str, environ: Mapping[str, str], /) -> ObjectStore:
         raise InvalidDocumentError(_DOCUMENT, [Problem("", "what is no URL (not shown)", expected)]) from error
     match parts.scheme:
         case "file":
-            return _open_files(parts)
+            return _open_files(parts, make=make)
         case "s3":
             return _open_s3(parts, environ)
         case _:
@@ -47,13 +49,13 @@ def open_store(url: str, environ: Mapping[str, str], /) -> ObjectStore:
             raise InvalidDocumentError(_DOCUMENT, [found])
 
 
-def _open_files(parts: SplitResult) -> ObjectStore:
+def _open_files(parts: SplitResult, *, make: bool) -> ObjectStore:
     path = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or not path.startswith("/") or parts.query or parts.fragment:
         raise InvalidDocumentError(_DOCUMENT, [Problem.of("", "file:…", "file:///absolute/folder and nothing more")])
     from botshard.store.files import FileStore
 
-    return FileStore(Path(path))
+    return FileStore(Path(path), make=make)
 
 
 def _open_s3(parts: SplitResult, environ: Mapping[str, str]) -> ObjectStore:

@@ -160,6 +160,29 @@ def test_a_bad_group_file_leaves_the_groups_in_force(world: World) -> None:
     assert len(world.table().pools) == 2
 
 
+@pytest.mark.parametrize("fresh", [False, True], ids=["same controller", "one that has just started"])
+@pytest.mark.parametrize("text", [REALTIME.replace("name: realtime", "name: fast"), "kind: ["], ids=["renamed", "bad"])
+def test_a_group_with_bots_in_it_is_not_taken_away(world: World, *, fresh: bool, text: str) -> None:
+    """Its pools serve on under the last good bounds, and the status says why; it goes with its last bot."""
+    world.publish(3)
+    controller = world.controller()
+    world.settle(controller)
+    pools = set(world.table().pools)
+    world.groups.write_text(text)
+    if fresh:
+        controller = world.controller()
+    world.publish(1, prefix="late")
+    world.settle(controller)
+    assert set(world.table().pools) == pools
+    status = json.loads(world.store.get(CONTROLLER_STATUS).data)
+    assert status["refusedCount"] == 0
+    assert set(status["problems"]) & {"pool group realtime", "pool groups"}
+
+    world.retire(["bot-0", "bot-1", "bot-2", "late-0"])
+    world.settle(controller)
+    assert not world.table().pools
+
+
 def test_reports_of_replicas_that_are_gone_are_forgotten(world: World) -> None:
     """A report of a replica that its home does not know is deleted a minute after it was written."""
     world.publish(3)
@@ -211,3 +234,17 @@ def test_nothing_is_planned_from_half_a_catalog(world: World) -> None:
     world.now_s += 20.0
     world.settle(fresh)
     assert world.table() == table
+
+
+def test_a_change_that_was_seen_while_home_was_away_is_not_forgotten(world: World, tmp_path: Path) -> None:
+    """The files are read, then the home cannot be: the plan of the next turn has the new groups all the same."""
+    world.publish(3)
+    controller = world.controller()
+    world.settle(controller)
+    world.groups.write_text(REALTIME.replace("shardReplicas: 1", "shardReplicas: 2"))
+    (tmp_path / "home").rename(tmp_path / "away")
+    with pytest.raises(WorldError):
+        controller.reconcile()
+    (tmp_path / "away").rename(tmp_path / "home")
+    world.settle(controller)
+    assert len(world.table().pools) == 2

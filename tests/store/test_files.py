@@ -11,6 +11,7 @@ import pytest
 from botshard.sharding.errors import CallerError
 from botshard.store.base import StoreDeniedError, StoreUnavailableError
 from botshard.store.files import FileStore
+from botshard.store.urls import open_store
 
 
 def test_an_etag_never_comes_back_for_a_key(tmp_path: Path) -> None:
@@ -132,3 +133,16 @@ def test_a_file_system_that_rounds_file_times_is_refused(tmp_path: Path, monkeyp
         store.put("key", b"x")
 
     assert list(store.list("")) == []
+
+
+def test_a_program_that_serves_never_makes_a_store(tmp_path: Path) -> None:
+    """An unmounted disk is a store that is away, not one without bots; once it is mounted everything is there."""
+    url = (tmp_path / "store").as_uri()
+    store = open_store(url, {}, make=False)
+    for use in (lambda: store.get("key"), lambda: list(store.list("")), lambda: store.put("key", b"x")):
+        with pytest.raises(StoreUnavailableError, match="mount the disk"):
+            use()
+    assert not list(tmp_path.iterdir())
+
+    open_store(url, {}).put("key", b"x")
+    assert store.get("key").data == b"x"
