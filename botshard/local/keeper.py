@@ -72,7 +72,7 @@ class Keeper:
         self._notes = Notes()
         self._router_listener: socket.socket | None = None
         self._statuses: list[PoolStatus] = []
-        self._home_problem = ""
+        self._home_problems: dict[str, str] = {}
         self._stop = asyncio.Event()
         self._kill = asyncio.Event()
         self._dirty = False
@@ -116,9 +116,10 @@ class Keeper:
             try:
                 self._home.write_statuses(statuses)
             except WorldError as error:
-                self._tell_home_problem(error)
+                self._tell_home_problem("write", error)
             else:
                 self._statuses = statuses
+                self._home_problems.pop("write", None)
         if self._dirty:
             self._dirty = False
             self._write_records()
@@ -129,9 +130,9 @@ class Keeper:
         try:
             specs = self._home.specs()
         except WorldError as error:
-            self._tell_home_problem(error)
+            self._tell_home_problem("read", error)
             return None
-        self._home_problem = ""
+        self._home_problems.pop("read", None)
         if specs is None:
             return None
         names = {spec.name for spec in specs}
@@ -143,9 +144,9 @@ class Keeper:
             self._zygotes.warm(framework)
         return specs
 
-    def _tell_home_problem(self, error: WorldError) -> None:
-        if str(error) != self._home_problem:
-            self._home_problem = str(error)
+    def _tell_home_problem(self, doing: str, error: WorldError) -> None:
+        if str(error) != self._home_problems.get(doing):
+            self._home_problems[doing] = str(error)
             _log.error("the stack's own documents cannot be used; pools stay as they are", extra=fields(error=error))
 
     def _make_pool(self, spec: PoolSpec) -> LocalPool:
