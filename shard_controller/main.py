@@ -8,7 +8,6 @@ import selectors
 import signal
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from typing import Self
 
@@ -112,5 +111,4 @@ class _Stop:
 
     def wait(self, pause_s: float) -> bool:
         """Wait so long; True where the order has come."""
-        deadline_s = time.monotonic() + pause_s
-        return bool(self._selector.select(max(0.0, deadline_s - time.monotonic())))
+        return bool(self._selector.select(pause_s))

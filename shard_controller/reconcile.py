@@ -53,9 +53,10 @@ class Reconciler:
         due = self.observer.reports_changed and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
         if not (changed or due or not self._settled or self.observer.problems() != self._problems):
             return False
+        # Until this turn has been carried out: one that fails halfway is taken up again, although nothing changes.
+        self._settled = False
         observed = self.observer.observation()
         if self.observer.unread:
-            self._settled = False
             waiting = f"nothing is planned until {', '.join(sorted(self.observer.unread))} can be read"
             self._report(observed, Plan(ensure=(), table=None, remove=(), waiting=(waiting,)), ())
             return True

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from botshard.sharding.errors import WorldError
+from botshard.sharding.fleet import PoolSpec
 from botshard.sharding.invariants import check_step, check_table
 from botshard.sharding.units import MEBIBYTE
+from botshard.store.base import StoreUnavailableError
 from botshard.store.layout import CATALOG_HEAD, CONTROLLER_STATUS, TABLE_CURRENT, report_key
 from botshard.store.table import TableStore
+from shard_controller.local import LocalPools
 from tests.shard_controller.world import REALTIME, World
 
 
@@ -246,5 +250,25 @@ def test_a_change_that_was_seen_while_home_was_away_is_not_forgotten(world: Worl
     with pytest.raises(WorldError):
         controller.reconcile()
     (tmp_path / "away").rename(tmp_path / "home")
+    world.settle(controller)
+    assert len(world.table().pools) == 2
+
+
+def test_a_plan_that_could_not_be_carried_out_is_made_again(world: World) -> None:
+    """The home is away while a change is applied: the next turn does it, although nothing new has happened."""
+
+    class AwayOnce(LocalPools):
+        def ensure(self, specs: Iterable[PoolSpec], /) -> bool:
+            controller.home = LocalPools(world.home)
+            raise StoreUnavailableError("the home is away")
+
+    world.publish(3)
+    controller = world.controller()
+    world.settle(controller)
+    controller.home = AwayOnce(world.home)
+    world.publish(1, group="non-realtime", prefix="batch")
+    with pytest.raises(StoreUnavailableError):
+        controller.reconcile()
+    assert controller.reconcile() is True
     world.settle(controller)
     assert len(world.table().pools) == 2
