@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import orjson
@@ -100,6 +100,8 @@ def test_two_replicas_share_one_socket(torch_zygote: Zygote, fleet: Fleet) -> No
                 eventually(lambda: len(statuses) > seen + 50)
             finally:
                 is_over.set()
+                # The clients first: whoever asks when no replica is left waits in this listener's queue for nobody.
+                wait(asking)
                 replicas[1].stop()
         for one in asking:
             one.result()
