@@ -104,7 +104,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
     replicas = _section(spec, "replicas", "min", "max")
     lowest = 1 if realtime else 0
     min_replicas = _integer(replicas, "min", defaults.min_replicas, at_least=lowest, at_most=1000)
-    pool = _section(spec, "pool", "memory", "bots")
+    pool = _section(spec, "pool", "memory", "bots", "ratePerSecond")
     timeouts = _section(spec, "timeouts", "request", "coldStart", "idle")
     group = PoolGroupSpec(
         name=name,
@@ -116,6 +116,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
         shard_replicas=_integer(spec, "shardReplicas", 1, at_least=1, at_most=MAX_SHARD_REPLICAS),
         pool_memory_bytes=_bytes(pool, "memory", defaults.pool_memory_bytes),
         bots_per_pool=_integer(pool, "bots", defaults.bots_per_pool, at_least=1, at_most=100_000),
+        pool_rate_per_s=pool.number("ratePerSecond") if "ratePerSecond" in pool.value else defaults.pool_rate_per_s,
         request_timeout_s=_duration(timeouts, "request", defaults.request_timeout_s),
         cold_start_timeout_s=_duration(timeouts, "coldStart", defaults.cold_start_timeout_s),
         idle_after_s=_duration(timeouts, "idle", defaults.idle_after_s),

@@ -28,6 +28,8 @@ class PoolGroupSpec:
     """Bound on the measured footprint of the bots of one pool; the libraries' own memory is not in it."""
     bots_per_pool: int = 500
     """Bound on bots in one pool: what bounds its start-up and the damage of its loss."""
+    pool_rate_per_s: float = 0.0
+    """Bound on the requests a second of the bots of one pool, over all its replicas; 0: no bound."""
     request_timeout_s: float = 10.0
     """Deadline of one request, from the router's first byte to its last."""
     cold_start_timeout_s: float = 30.0

@@ -21,6 +21,7 @@ __all__ = [
     "bot_hash",
     "catalog_object_index",
     "family_id",
+    "order_weight",
     "pool_name",
     "rank_pools",
     "shard_of",
@@ -74,16 +75,27 @@ def rank_pools(shard: ShardIndex, bits: int, pools: Iterable[PoolName], /) -> tu
     """
     if not 0 <= shard < 1 << bits:
         raise CallerError(f"shard {shard} does not exist with {bits} bits")
-    prefix = _ORDER.copy()
-    prefix.update((shard << (HASH_BITS - bits)).to_bytes(8, "big"))
+    prefix = _order_prefix(shard, bits)
 
     def weight(name: PoolName) -> bytes:
         state = prefix.copy()
         state.update(name.encode())
         return state.digest()
 
-    weighed = sorted((name for name in pools), key=lambda name: name)
-    return tuple(sorted(weighed, key=weight, reverse=True))
+    return tuple(sorted(sorted(pools), key=weight, reverse=True))
+
+
+def order_weight(shard: ShardIndex, bits: int, pool: PoolName, /) -> bytes:
+    """How much a shard wants one pool: the weight by which `rank_pools` orders, 8 bytes to compare as they are."""
+    state = _order_prefix(shard, bits)
+    state.update(pool.encode())
+    return state.digest()
+
+
+def _order_prefix(shard: ShardIndex, bits: int) -> blake2b:
+    state = _ORDER.copy()
+    state.update((shard << (HASH_BITS - bits)).to_bytes(8, "big"))
+    return state
 
 
 def catalog_object_index(hash_of_bot: int, /) -> int:

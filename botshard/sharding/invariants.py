@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from botshard.sharding.fleet import BotLoad, Snapshot
 from botshard.sharding.ids import PoolName, ShardIndex
-from botshard.sharding.placement import Placement, Weight, shard_weights
+from botshard.sharding.placement import Placement
 from botshard.sharding.routing import RoutingTable
+from botshard.sharding.weights import Weight, capacity_of, shard_weights
 
 __all__ = ["check_placement", "check_step", "check_table"]
 
@@ -35,14 +36,14 @@ def check_placement(placement: Placement, snapshot: Snapshot, /) -> list[str]:
     for name, family in placement.families.items():
         group = snapshot.groups[family.key.group]
         bots: list[BotLoad] = [bot for bot in snapshot.bots if bot.key == family.key and bot.id not in refused]
+        capacity = capacity_of(group)
         carried: dict[PoolName, Weight] = dict.fromkeys(family.pools, Weight())
-        for shard, weight in enumerate(shard_weights(bots, family.bits)):
+        for shard, weight in enumerate(shard_weights(bots, family.bits, capacity)):
             pools = family.shards[shard]
             if len(set(pools)) != group.shard_replicas:
                 broken.append(f"{name}: shard {shard} has {len(pools)} pools, not {group.shard_replicas}")
             for pool in pools:
                 carried[pool] += weight
-        capacity = Weight(group.pool_memory_bytes, group.bots_per_pool)
         broken += [f"{name}: {pool} carries {load}" for pool, load in carried.items() if not load.fits(capacity)]
     placed = {family.key for family in placement.families.values()}
     broken += [f"{bot.id}: not placed" for bot in snapshot.bots if bot.id not in refused and bot.key not in placed]

@@ -1,58 +1,42 @@
-"""Where each shard goes: rendezvous order, bounded by capacity, kept where it is as far as that holds.
+"""Where each shard goes: as many pools as the bots need, each shard in the first of its own order that have room.
 
-For each family on its own: bots are weighed by shard; there are as many pools as footprint and number of bots need;
-each shard takes the first k pools of its own rendezvous order that have room. A shard that is placed already stays
-unless its pool is gone or over capacity, or a *new* pool stands among the first k of its order: so one more pool moves
-about 1/n of the bots, and what is left of a pool's capacity never makes shards wander.
-
-Bounded loads: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016), here on rendezvous
-order.
+For each family on its own: bots are weighed by shard, in bytes, bots and requests a second; there are as many pools as
+the fullest dimension needs; `assignment` gives each shard its pools. Number of pools and of shards are chosen here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from botshard.sharding.assignment import assign
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.errors import CallerError
 from botshard.sharding.fleet import BotLoad, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
-from botshard.sharding.hashing import MAX_SHARD_BITS, family_id, pool_name, rank_pools, shard_of
+from botshard.sharding.hashing import MAX_SHARD_BITS, family_id, pool_name, shard_of
 from botshard.sharding.ids import BotId, FamilyId, PoolName, ShardIndex
 from botshard.sharding.routing import FamilyRoutes
 from botshard.sharding.units import format_bytes
+from botshard.sharding.weights import Weight, capacity_of, shard_weights, shards_without_heaviest, weight_of
 
-__all__ = ["FamilyPlacement", "Placement", "Refusal", "Weight", "place", "shard_weights"]
+__all__ = ["FamilyPlacement", "Placement", "Refusal", "place"]
 
 _MIN_BITS = 4
-_SHARDS_PER_POOL = 16
-"""Enough that a pool's load can be met within some percent by whole shards (1/16 each)."""
+_SHARDS_PER_POOL = 32
+"""Enough that pools even out within some percent by whole shards (a thirty-second of a pool each)."""
 _SHARE_OF_POOL = 4
 """A shard heavier than a quarter of a pool is split: bigger ones leave pools half empty."""
-_FINER_BITS = 2
+_FINER_BITS = 1
 """How far that may go beyond the shards that the number of pools asks for: few big bots must not cost a million shards.
 A shard that fits no pool is split further, up to `MAX_SHARD_BITS`."""
 _FILL_RATIO = 0.8
 """Pools are added so that the mean fill stays under this: what hashing leaves uneven needs the rest."""
 _SHRINK_FILL_RATIO = 0.65
 """Pools are taken away only if the others would then be filled no further than this: nothing flaps in between."""
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """What a shard or a pool carries."""
-
-    footprint_bytes: int = 0
-    bots: int = 0
-
-    def __add__(self, other: Weight) -> Weight:
-        return Weight(self.footprint_bytes + other.footprint_bytes, self.bots + other.bots)
-
-    def fits(self, capacity: Weight) -> bool:
-        """Whether no dimension exceeds the capacity's."""
-        return self.footprint_bytes <= capacity.footprint_bytes and self.bots <= capacity.bots
+_MAX_ORDINAL = 100_000
+"""A family with so many pools has names in its table that are not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +122,6 @@ def _reason_to_refuse(bot: BotLoad, group: PoolGroupSpec | None) -> str | None:
     return None
 
 
-def shard_weights(bots: Iterable[BotLoad], bits: int, /) -> list[Weight]:
-    """What each of the 2^bits shards carries."""
-    footprints = [0] * (1 << bits)
-    counts = [0] * (1 << bits)
-    for bot in bots:
-        shard = shard_of(bot.hash, bits)
-        footprints[shard] += bot.footprint_bytes
-        counts[shard] += 1
-    return [Weight(footprint, count) for footprint, count in zip(footprints, counts, strict=True)]
-
-
 class _Family:
     """One family's bots on their way to pools. Lives for one call of `place`."""
 
@@ -156,7 +129,7 @@ class _Family:
         self.key = key
         self.id = family_id(key)
         self.replicas = group.shard_replicas
-        self.capacity = Weight(group.pool_memory_bytes, group.bots_per_pool)
+        self.capacity = capacity_of(group)
         self.bots = bots
         self.refused: list[Refusal] = []
 
@@ -182,34 +155,40 @@ class _Family:
         bits = start.bits if start else 0
         while True:
             bits = self._choose_bits(count, bits)
-            weights = shard_weights(self.bots, bits)
+            weights = self._weights(bits)
             pools = _choose_pools(self.key, self.id, count, start.pools if start else ())
-            split = start.split_to(bits) if start else None
-            shards = _assign(weights, bits, pools, split, replicas=self.replicas, capacity=self.capacity)
+            present = start.split_to(bits).shards if start else None
+            shards = assign(weights, bits, pools, present, replicas=self.replicas, capacity=self.capacity)
             if shards is not None:
                 return FamilyPlacement(self.id, self.key, bits, pools, shards)
             count += 1
 
     def _pools_needed(self, fill_ratio: float) -> int:
-        footprint_bytes = sum(bot.footprint_bytes for bot in self.bots)
-        by_bytes = ceil(self.replicas * footprint_bytes / (self.capacity.footprint_bytes * fill_ratio))
-        by_bots = ceil(self.replicas * len(self.bots) / (self.capacity.bots * fill_ratio))
+        total = sum(self._weights(0), Weight())
+        by_total = ceil(self.replicas * total.fill_ratio(self.capacity) / fill_ratio)
         # No two bots of more than half a pool share one.
         alone = sum(2 * bot.footprint_bytes > self.capacity.footprint_bytes for bot in self.bots)
-        return max(self.replicas, by_bytes, by_bots, self.replicas * alone)
+        return max(self.replicas, by_total, self.replicas * alone)
+
+    def _weights(self, bits: int) -> list[Weight]:
+        return shard_weights(self.bots, bits, self.capacity)
 
     def _choose_bits(self, pools: int, present_bits: int) -> int:
         enough = max(_MIN_BITS, (pools * _SHARDS_PER_POOL - 1).bit_length())
-        good = Weight(self.capacity.footprint_bytes // _SHARE_OF_POOL, max(1, self.capacity.bots // _SHARE_OF_POOL))
         bits = max(enough, present_bits)
         while bits < MAX_SHARD_BITS:
-            bound = good if bits < enough + _FINER_BITS else self.capacity
-            # A single heavy bot is no reason to split: that never makes it lighter.
-            if all(weight.fits(bound) or weight.bots <= 1 for weight in shard_weights(self.bots, bits)):
+            if all(weight.fits(self.capacity) for weight in self._weights(bits)) and (
+                bits >= enough + _FINER_BITS or self._is_fine(bits)
+            ):
                 return bits
             bits += 1
         # With those gone that no splitting separates, coarser shards may do: a million of them is a last resort.
         return self._choose_bits(pools, present_bits) if self._refuse_crowded() else MAX_SHARD_BITS
+
+    def _is_fine(self, bits: int) -> bool:
+        """Whether no shard is too heavy to even out with, its heaviest bot aside: splitting spreads the others."""
+        good = self.capacity.times(1 / _SHARE_OF_POOL)
+        return all(weight.fits(good) for weight in shards_without_heaviest(self.bots, bits, self.capacity))
 
     def _refuse_crowded(self) -> bool:
         """Refuse bots that the finest shards still leave with more in one shard than a pool holds; whether any was."""
@@ -218,7 +197,7 @@ class _Family:
         for bot in sorted(self.bots, key=lambda bot: (bot.footprint_bytes, bot.id)):
             shard = shard_of(bot.hash, MAX_SHARD_BITS)
             before = carried.get(shard, Weight())
-            after = before + Weight(bot.footprint_bytes, 1)
+            after = before + weight_of(bot, self.capacity)
             if after.fits(self.capacity):
                 carried[shard] = after
                 seated.append(bot)
@@ -251,49 +230,3 @@ def _choose_pools(key: FamilyKey, family: FamilyId, count: int, present: tuple[P
         if ordinal > _MAX_ORDINAL:
             break  # what is still in `kept` was not named by us; it is left to be drained
     return tuple(sorted(chosen + free[: count - len(chosen)]))
-
-
-_MAX_ORDINAL = 100_000
-
-
-def _assign(
-    weights: list[Weight],
-    bits: int,
-    pools: tuple[PoolName, ...],
-    present: FamilyPlacement | None,
-    *,
-    replicas: int,
-    capacity: Weight,
-) -> tuple[tuple[PoolName, ...], ...] | None:
-    """Pools of each shard, or None where some shard finds too few with room."""
-    orders = [rank_pools(ShardIndex(shard), bits, pools) for shard in range(1 << bits)]
-    total = sum(weights, Weight())
-    fair = Weight(replicas * total.footprint_bytes // len(pools), replicas * total.bots // len(pools))
-    carried = dict.fromkeys(pools, Weight())
-    chosen: list[list[PoolName]] = [[] for _ in orders]
-    new = set(pools).difference(present.pools if present else ())
-    heaviest_first = sorted(
-        range(1 << bits), key=lambda shard: (-weights[shard].footprint_bytes, -weights[shard].bots, shard)
-    )
-
-    def take(shard: int, candidates: Iterable[PoolName], bound_of_new: Weight) -> None:
-        for name in candidates:
-            if len(chosen[shard]) == replicas:
-                return
-            after = carried[name] + weights[shard]
-            if name not in chosen[shard] and after.fits(bound_of_new if name in new else capacity):
-                carried[name] = after
-                chosen[shard].append(name)
-
-    for shard in heaviest_first:
-        stays = present.shards[shard] if present else ()
-        best = orders[shard][:replicas]
-        candidates = [name for name in orders[shard] if name in stays or (name in new and name in best)]
-        # Chance would give a new pool more than its share, which moves bots for nothing.
-        take(shard, candidates, bound_of_new=fair if present else capacity)
-    for shard in heaviest_first:
-        take(shard, orders[shard], bound_of_new=capacity)
-        if len(chosen[shard]) < replicas:
-            return None
-    rank = [{name: position for position, name in enumerate(order)} for order in orders]
-    return tuple(tuple(sorted(names, key=rank[shard].__getitem__)) for shard, names in enumerate(chosen))

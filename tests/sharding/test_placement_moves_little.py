@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from botshard.sharding.fleet import BotLoad, Snapshot
 from botshard.sharding.invariants import check_placement
-from botshard.sharding.placement import FamilyPlacement, Weight, place, shard_weights
+from botshard.sharding.placement import FamilyPlacement, place
+from botshard.sharding.weights import Weight, shard_weights
 from tests.sharding.building import MIB, QUICK, TORCH, group, load, loads, moved_bots, only_family, settled, snapshot
 
 
@@ -26,12 +27,12 @@ def grown(seen: Snapshot, bots: tuple[BotLoad, ...]) -> tuple[FamilyPlacement, F
 def over_capacity(family: FamilyPlacement, bots: tuple[BotLoad, ...], capacity: Weight) -> int:
     """Bots beyond the bound, in all pools together, and the rest of one shard a pool, which must go with them."""
     carried = dict.fromkeys(family.pools, 0)
-    weights = shard_weights(bots, family.bits)
+    weights = shard_weights(bots, family.bits, capacity)
     for shard, pools in enumerate(family.shards):
         for pool in pools:
-            carried[pool] += weights[shard].bots
-    largest = max(weight.bots for weight in weights)
-    return sum(count - capacity.bots + largest for count in carried.values() if count > capacity.bots)
+            carried[pool] += int(weights[shard].bots)
+    largest = int(max(weight.bots for weight in weights))
+    return sum(count - int(capacity.bots) + largest for count in carried.values() if count > capacity.bots)
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3])
@@ -80,7 +81,7 @@ def test_a_split_of_many_pools_moves_nothing() -> None:
     """Also where the halves' own orders would say otherwise: where a shard is, both halves are."""
     seen = snapshot(loads(570, footprint_bytes=1), group(bots_per_pool=200, shard_replicas=2))
     before = only_family(place(seen))
-    dense = loads(9000, footprint_bytes=1, prefix="dense")
+    dense = loads(40_000, footprint_bytes=1, prefix="dense")
     crowded = [bot for bot in dense if bot.hash >> (64 - before.bits) == 5][:52]
     bots = (*seen.bots, *crowded)
     after = only_family(place(replace(settled(seen, place(seen)), bots=bots)))
