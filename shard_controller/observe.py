@@ -13,6 +13,8 @@ from botshard.sharding.ids import BotId, Epoch, PoolName
 from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
 from botshard.store.catalog import CatalogFollower
+from botshard.store.intents import IntentFollower, Intents
+from botshard.store.layout import CONTROLLER_INTENTS
 from botshard.store.reports import ReplicaReport, ReportFollower
 from botshard.store.table import TableFollower
 from shard_controller.group_files import GroupFiles
@@ -37,6 +39,7 @@ class Observation:
     table_problem: str | None
     """Why what is published now cannot be used; `snapshot.table` is then the last good one."""
     reports: Reports
+    intents: Intents
 
 
 class Observer:
@@ -54,6 +57,7 @@ class Observer:
         self._catalog = CatalogFollower(store, clock_s=monotonic_s)
         self._table = TableFollower(store)
         self._reports = ReportFollower(store)
+        self._intents = IntentFollower(store)
         self._home = home
         self._groups = groups
         self._hashes: dict[BotId, int] = {}
@@ -70,6 +74,7 @@ class Observer:
         """
         groups_changed = self._groups.refresh()
         catalog_changed = bool(self._catalog.refresh())
+        intents_changed = self._intents.refresh()
         self._table.refresh()
         self._statuses = self._home.statuses()
         reports = self._reports.refresh()
@@ -77,7 +82,7 @@ class Observer:
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
         seen = (self._table.etag, self._statuses, warmed)
-        changed = groups_changed or catalog_changed or seen != self._seen
+        changed = groups_changed or catalog_changed or intents_changed or seen != self._seen
         self._seen = seen
         return changed
 
@@ -88,8 +93,17 @@ class Observer:
             self._hashes[bot_id] = bot_hash(bot_id)
         loads = bot_loads(bots.values(), self._reports_seen.values(), self._hashes)
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
-        snapshot = Snapshot(self._groups.groups, loads, self._table.table, self._statuses, warmed)
-        return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen)
+        intents = self._intents.intents
+        snapshot = Snapshot(
+            groups=self._groups.groups,
+            bots=loads,
+            table=self._table.table,
+            pools=self._statuses,
+            warmed=warmed,
+            leaving=frozenset(intents.drain),
+            more_pools=intents.more_pools,
+        )
+        return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
 
     @property
     def unread(self) -> frozenset[str]:
@@ -101,6 +115,8 @@ class Observer:
         problems = {**self._catalog.problems, **self._reports.problems}
         if self._table.problem:
             problems["routing table"] = self._table.problem
+        if self._intents.problem:
+            problems[CONTROLLER_INTENTS] = self._intents.problem
         if self._groups.problem:
             problems["pool groups"] = self._groups.problem
         return problems

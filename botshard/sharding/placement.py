@@ -166,16 +166,14 @@ class _Family:
         """
         if self._limit is None:
             return self._place(present, self._at_least)
-        fewest = fewest_pools(len(self.bots), self._others, replicas=self.replicas, limit=self._limit)
-        at_least = max(self._at_least, min(fewest, _MOST_POOLS_FOR_BLAST))
+        start = present
         while True:
-            placed = self._place(present, at_least)
-            share = self._blast_share(placed)
-            if share <= self._limit:
-                return placed
-            if len(placed.pools) >= _MOST_POOLS_FOR_BLAST or fewest > _MOST_POOLS_FOR_BLAST:
+            placed, share = self._with_small_share(start, self._limit)
+            if share > self._limit:
                 break
-            at_least = min(_MOST_POOLS_FOR_BLAST, len(placed.pools) + max(1, len(placed.pools) // 8))
+            if start is not None and len(placed.pools) >= len(start.pools):
+                return placed
+            start = placed  # as in `_place`: whether fewer would do from here is asked now, the next call would ask it
         if present is not None and share <= self._blast_share(present):
             return placed
         reason = (
@@ -187,6 +185,20 @@ class _Family:
             return None
         self.held = f"family {self.id} stays as it is: {reason}"
         return present
+
+    def _with_small_share(self, present: FamilyPlacement | None, limit: float) -> tuple[FamilyPlacement, float]:
+        """A placement in as few pools as the limit allows, counted from those there are, and its worst bot's share."""
+        fewest = fewest_pools(len(self.bots), self._others, replicas=self.replicas, limit=limit)
+        at_least = max(self._at_least, min(fewest, _MOST_POOLS_FOR_BLAST))
+        placed = self._place(present, at_least)
+        share = self._blast_share(placed)
+        staying = sum(name not in self._leaving for name in present.pools) if present else 0
+        at_least = max(at_least, min(staying, _MOST_POOLS_FOR_BLAST))
+        while share > limit and fewest <= _MOST_POOLS_FOR_BLAST and at_least <= _MOST_POOLS_FOR_BLAST:
+            placed = self._place(present, at_least)
+            share = self._blast_share(placed)
+            at_least = max(at_least, len(placed.pools)) + max(1, at_least // 8)
+        return placed, share
 
     def _blast_share(self, placed: FamilyPlacement) -> float:
         lost, _ = worst_pools(placed.shards, (bot.hash for bot in self.bots), placed.bits)
