@@ -135,7 +135,9 @@ def _read_spec(pool: Reader) -> PoolSpec:
         cold_start_timeout_s=group.number("coldStartTimeoutS"),
         idle_after_s=group.number("idleAfterS"),
         concurrency=group.integer("concurrency", at_least=1),
-        blast_radius_limit=group.number("blastRadiusLimit") if group.value.get("blastRadiusLimit") is not None else None,
+        blast_radius_limit=group.number("blastRadiusLimit")
+        if group.value.get("blastRadiusLimit") is not None
+        else None,
     )
     key = FamilyKey(
         spec.name,

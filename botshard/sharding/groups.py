@@ -39,4 +39,4 @@ class PoolGroupSpec:
     concurrency: int = 16
     """Requests in flight that one replica is meant to carry; more of them add replicas."""
     blast_radius_limit: float | None = None
-    """Most of the group's other bots, as a share, that may lose all their pools with those of one bot; None: no limit."""
+    """Share of the group's other bots that may lose all their pools with those of one bot, at most; None: no limit."""

@@ -173,12 +173,13 @@ class _Family:
                 break
             if start is not None and len(placed.pools) >= len(start.pools):
                 return placed
-            start = placed  # as in `_place`: whether fewer would do from here is asked now, the next call would ask it
+            # As in `_place`: whether fewer would do from there is asked now, since the next call would ask it.
+            start = placed
         if present is not None and share <= self._blast_share(present):
             return placed
         reason = (
-            f"with {len(placed.pools)} pools and k = {self.replicas} one bot takes {share:.1%} of its group's other bots "
-            f"with it, the limit of group {self.key.group!r} is {self._limit:.1%}: more pools or a larger k would help"
+            f"with {len(placed.pools)} pools and k = {self.replicas} one bot takes {share:.1%} of the other bots of group "
+            f"{self.key.group!r} with it, the limit is {self._limit:.1%}: more pools or a larger k would help"
         )
         if present is None:
             self.refused += [Refusal(bot.id, reason) for bot in self.bots]

@@ -220,9 +220,7 @@ class _Total:
         for name in new:
             self._warm_s[name] = self._warm_s.get(name, 0.0) + carried.load_s[shard] / LOADERS_PER_REPLICA
 
-    def preview(
-        self, families: tuple[FamilyPreview, ...], moves: tuple[Move, ...], *, knows_load_s: bool
-    ) -> Preview:
+    def preview(self, families: tuple[FamilyPreview, ...], moves: tuple[Move, ...], *, knows_load_s: bool) -> Preview:
         """The result."""
         return Preview(
             families=families,

@@ -76,7 +76,7 @@ def test_pools_that_are_added_come_and_stay_until_nobody_asks(world: World, *, d
 @pytest.mark.parametrize("turns", range(1, 9))
 def test_a_drain_may_be_taken_back_at_any_turn(world: World, turns: int) -> None:
     """Whatever it has come to, everything settles and every bot has a pool."""
-    _drain(world, sorted(world.table().pools)[0])
+    _drain(world, min(world.table().pools))
     _live(world, None, turns)
     change_intents(world.store, lambda _: Intents())
     _live(world, None, 12)
@@ -89,7 +89,7 @@ def test_a_drain_may_be_taken_back_at_any_turn(world: World, turns: int) -> None
 
 def test_unreadable_intents_are_named_and_the_last_good_ones_stay(world: World) -> None:
     """Also while a drain is under way."""
-    victim = sorted(world.table().pools)[0]
+    victim = min(world.table().pools)
     _drain(world, victim)
     controller = world.controller()
     controller.reconcile()

@@ -79,11 +79,11 @@ def test_a_first_placement_that_no_number_of_pools_saves_is_refused_with_the_num
     assert not placement.families
     assert len(placement.refused) == 300
     assert "64 pools" in placement.refused[0].reason
-    assert "the limit of group 'realtime' is 0.1%" in placement.refused[0].reason
+    assert "the limit is 0.1%" in placement.refused[0].reason
 
 
 def test_a_change_over_the_limit_is_refused_and_the_placement_in_force_stays() -> None:
-    """An operator takes k from 2 to 1 in a group whose limit k = 1 cannot keep: nothing moves, one sentence says why."""
+    """From k = 2 to 1 in a group whose limit k = 1 cannot keep: nothing moves, one sentence says why."""
     strict = group(shard_replicas=2, blast_radius_limit=0.015)
     seen = snapshot(loads(300), strict)
     first = place(seen)
@@ -113,7 +113,7 @@ def test_what_makes_a_blast_radius_smaller_is_done_though_it_is_not_small_enough
 
 
 def test_fewest_pools_is_a_bound_that_grows_with_the_bots() -> None:
-    """k = 1 and a tenth: ten pools; nobody else: one."""
+    """With k = 1 and a tenth: ten pools; nobody else: one."""
     counts = [fewest_pools(bots, bots - 1, replicas=1, limit=0.1) for bots in (1, 10, 100, 1000)]
     assert counts[-1] == 10
     assert all(few <= many for few, many in pairwise(counts))

@@ -29,8 +29,8 @@ def _busy(bots: tuple[BotLoad, ...]) -> tuple[BotLoad, ...]:
     return tuple(replace(bot, rate_per_s=float(index % 5)) for index, bot in enumerate(bots))
 
 
-def _settled(count: int = 300, **settings: int) -> Snapshot:
-    seen = snapshot(_busy(loads(count)), group(**settings))
+def _settled(count: int = 300) -> Snapshot:
+    seen = snapshot(_busy(loads(count)))
     return settled(seen, place(seen))
 
 
