@@ -89,7 +89,7 @@ def _family_cells(family: FamilyPreview) -> list[object]:
         pools,
         _change(family.busiest_bytes_before, family.busiest_bytes_after, "{:.2f} of mean"),
         _change(family.busiest_rate_before, family.busiest_rate_after, "{:.2f} of mean"),
-        _change(before and before.share, after and after.share, "{:.1%}"),
+        _change(before.share if before else None, after.share if after else None, "{:.1%}"),
     ]
 
 

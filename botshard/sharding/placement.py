@@ -178,8 +178,8 @@ class _Family:
         if present is not None and share <= self._blast_share(present):
             return placed
         reason = (
-            f"with {len(placed.pools)} pools and k = {self.replicas} one bot takes {share:.1%} of the other bots of group "
-            f"{self.key.group!r} with it, the limit is {self._limit:.1%}: more pools or a larger k would help"
+            f"with {len(placed.pools)} pools and k = {self.replicas} one bot takes {share:.1%} of the other bots of "
+            f"group {self.key.group!r} with it, the limit is {self._limit:.1%}: more pools or a larger k would help"
         )
         if present is None:
             self.refused += [Refusal(bot.id, reason) for bot in self.bots]

@@ -77,7 +77,7 @@ def test_the_plan_is_what_the_controller_then_does(cli: Cli, world: World) -> No
 
 def test_a_drain_is_told_asked_for_and_taken_back(cli: Cli, world: World) -> None:
     """`--wait` without a controller gives up and says why."""
-    victim = sorted(world.table().pools)[0]
+    victim = min(world.table().pools)
     ended = cli(*_plan(cli, world, "--drain", victim))
     assert f"- {victim} (drained)" in ended.stdout
     ended = cli(*_plan(cli, world, "--drain", victim, "--wait", "--wait-s", "0", command="apply"))
