@@ -70,7 +70,7 @@ def print_plan(view: PlanView, /) -> None:
         print()
     print_pairs(_totals(preview) if view.changes else [("Nothing changes", "every shard is where it should be")])
     for sentence in view.waiting:
-        note(f"first: {sentence}")
+        note(f"the controller would wait: {sentence}")
     for refusal in view.refused[:_MOST_ROWS]:
         note(f"{refusal.bot} cannot be placed: {refusal.reason}")
     if len(view.refused) > _MOST_ROWS:
@@ -122,12 +122,14 @@ def _by_pools(moves: tuple[Move, ...]) -> list[list[object]]:
 
 
 def _totals(preview: Preview) -> list[tuple[str, object]]:
-    warm = "not known: nothing has been loaded yet" if preview.warm_s is None else format_duration_s(preview.warm_s)
+    took = "for how long is not known: no load was measured yet"
+    if preview.warm_s is not None:
+        took = f"about {format_duration_s(preview.warm_s)}"
     ideal = preview.ideal_ratio
     return [
         ("Bots that move", f"{preview.bots_moved_ratio:.2%} (ideal {ideal:.2%})"),
         ("Traffic that moves", f"{preview.traffic_moved_ratio:.2%}"),
         ("Shards that move", len(preview.moves)),
-        ("To warm", f"{format_bytes(preview.warm_bytes)}, about {warm}"),
+        ("To warm", f"{format_bytes(preview.warm_bytes)}, {took}"),
         ("To load on demand", format_bytes(preview.on_demand_bytes)),
     ]

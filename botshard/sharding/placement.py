@@ -166,15 +166,13 @@ class _Family:
         """
         if self._limit is None:
             return self._place(present, self._at_least)
-        start = present
-        while True:
-            placed, share = self._with_small_share(start, self._limit)
-            if share > self._limit:
-                break
-            if start is not None and len(placed.pools) >= len(start.pools):
-                return placed
+        placed, share = self._with_small_share(present, self._limit)
+        while share <= self._limit:
             # As in `_place`: whether fewer would do from there is asked now, since the next call would ask it.
-            start = placed
+            fewer, share = self._with_small_share(placed, self._limit)
+            if len(fewer.pools) >= len(placed.pools):
+                return placed
+            placed = fewer
         if present is not None and share <= self._blast_share(present):
             return placed
         reason = (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from botshard.sharding.blast import blast_radius, fewest_pools, worst_by_group
@@ -121,6 +121,7 @@ def test_fewest_pools_is_a_bound_that_grows_with_the_bots() -> None:
 
 
 @LIGHT
+@example(2, 0.05, 3)
 @given(st.integers(1, 40), st.sampled_from([0.05, 0.2, 0.5, 1.0]), st.integers(1, 3))
 def test_a_limit_is_kept_or_a_sentence_says_why_not(count: int, limit: float, k: int) -> None:
     """Of any fleet, also after it has grown; and the same again from its own result."""
