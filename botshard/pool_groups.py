@@ -96,7 +96,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
             reader.refuse(key, reader.value.get(key), repr(expected))
     name = GroupName(reader.inner("metadata").text("name", check_group_name))
     spec = reader.inner("spec")
-    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency")
+    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "blastRadiusLimit")
     realtime = spec.value.get("class") == "realtime"
     if spec.value.get("class") not in _CLASSES:
         spec.refuse("class", spec.value.get("class"), " or ".join(_CLASSES))
@@ -121,6 +121,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
         cold_start_timeout_s=_duration(timeouts, "coldStart", defaults.cold_start_timeout_s),
         idle_after_s=_duration(timeouts, "idle", defaults.idle_after_s),
         concurrency=_integer(spec, "concurrency", defaults.concurrency, at_least=1, at_most=1000),
+        blast_radius_limit=_share(spec, "blastRadiusLimit"),
     )
     reader.finish(document)
     return group
@@ -161,3 +162,14 @@ def _duration(reader: Reader, key: str, default: float) -> float:
         reader.refuse(key, value, f"a duration such as 30s, over 0 and at most {_MAX_TIMEOUT_S:g}s")
         return default
     return duration_s
+
+
+def _share(reader: Reader, key: str) -> float | None:
+    """A share over 0 and at most 1; None where it is left out."""
+    if key not in reader.value:
+        return None
+    value = reader.value[key]
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1:
+        return float(value)
+    reader.refuse(key, value, "a number over 0 and at most 1, such as 0.25")
+    return None

@@ -14,6 +14,8 @@ from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
 from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
 from botshard.store.catalog import CatalogFollower
+from botshard.store.intents import IntentFollower, Intents
+from botshard.store.layout import CONTROLLER_INTENTS
 from botshard.store.reports import ReplicaReport, ReportFollower
 from botshard.store.table import TableFollower
 from shard_controller.group_files import GroupFiles
@@ -38,6 +40,7 @@ class Observation:
     table_problem: str | None
     """Why what is published now cannot be used; `snapshot.table` is then the last good one."""
     reports: Reports
+    intents: Intents
 
 
 class Observer:
@@ -55,6 +58,7 @@ class Observer:
         self._catalog = CatalogFollower(store, clock_s=monotonic_s)
         self._table = TableFollower(store)
         self._reports = ReportFollower(store)
+        self._intents = IntentFollower(store)
         self._home = home
         self._groups = groups
         self._hashes: dict[BotId, int] = {}
@@ -74,6 +78,7 @@ class Observer:
         # Kept until a look has come to its end: a change that was seen before something could not be read still counts.
         self._changed = self._groups.refresh() or self._changed
         self._changed = bool(self._catalog.refresh()) or self._changed
+        self._changed = self._intents.refresh() or self._changed
         self._table.refresh()
         self._statuses = self._home.statuses()
         if self._changed or self._seen is None:
@@ -95,9 +100,17 @@ class Observer:
             self._hashes[bot_id] = bot_hash(bot_id)
         loads = bot_loads(bots.values(), self._reports_seen.values(), self._hashes)
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
-        groups = {**self._held_groups, **self._groups.groups}
-        snapshot = Snapshot(groups, loads, self._table.table, self._statuses, warmed)
-        return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen)
+        intents = self._intents.intents
+        snapshot = Snapshot(
+            groups={**self._held_groups, **self._groups.groups},
+            bots=loads,
+            table=self._table.table,
+            pools=self._statuses,
+            warmed=warmed,
+            leaving=frozenset(intents.drain),
+            more_pools=intents.more_pools,
+        )
+        return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
 
     @property
     def unread(self) -> frozenset[str]:
@@ -109,6 +122,8 @@ class Observer:
         problems = {**self._catalog.problems, **self._reports.problems}
         if self._table.problem:
             problems["routing table"] = self._table.problem
+        if self._intents.problem:
+            problems[CONTROLLER_INTENTS] = self._intents.problem
         if self._groups.problem:
             problems["pool groups"] = self._groups.problem
         else:

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from botshard.logs import fields
+from botshard.sharding.errors import InvalidDocumentError
 from botshard.sharding.fleet import Snapshot
 from botshard.sharding.ids import Epoch
 from botshard.sharding.placement import Refusal, place
 from botshard.sharding.plan import Plan, plan
 from botshard.store.base import ObjectStore, PreconditionFailedError
+from botshard.store.intents import Intents, change_intents
 from botshard.store.reports import delete_report
 from botshard.store.table import TableStore
 from shard_controller.apply import apply
@@ -72,7 +74,26 @@ class Reconciler:
         self._settled = step.is_settled
         self._planned_at_s = self.monotonic_s()
         self._report(observed, step, placement.refused)
+        self._forget_drained_pools(observed)
         return True
+
+    def _forget_drained_pools(self, observed: Observation) -> None:
+        """What has been drained is gone from table and home: its name may be given to a pool again."""
+        snapshot = observed.snapshot
+        if snapshot.table is None or observed.table_problem is not None:
+            return
+        gone = snapshot.leaving.difference(snapshot.table.pools, snapshot.pools)
+        if not gone:
+            return
+
+        def without(intents: Intents) -> Intents:
+            return replace(intents, drain=tuple(name for name in intents.drain if name not in gone))
+
+        try:
+            change_intents(self.store, without)
+        except InvalidDocumentError:
+            return  # damaged meanwhile: the next look says so
+        _log.info("pools drained", extra=fields(pools=", ".join(sorted(gone))))
 
     def _report(self, observed: Observation, step: Plan, refused: tuple[Refusal, ...]) -> None:
         problems = self.observer.problems()

@@ -59,6 +59,7 @@ def test_every_field_is_taken() -> None:
         "pool": {"memory": "1Gi", "bots": 50},
         "timeouts": {"request": "500ms", "coldStart": "1m", "idle": 90},
         "concurrency": 8,
+        "blastRadiusLimit": 0.25,
     }
     assert parse_pool_groups(_yaml(_group(**spec)), "x") == (
         PoolGroupSpec(
@@ -73,6 +74,7 @@ def test_every_field_is_taken() -> None:
             cold_start_timeout_s=60.0,
             idle_after_s=90.0,
             concurrency=8,
+            blast_radius_limit=0.25,
         ),
     )
 
@@ -112,6 +114,9 @@ def test_a_floor_over_the_default_ceiling_raises_it() -> None:
         ({"timeouts": {"idle": []}}, "spec.timeouts.idle"),
         ({"timeouts": {"lunch": "1h"}}, "spec.timeouts.lunch"),
         ({"concurrency": 0}, "spec.concurrency"),
+        ({"blastRadiusLimit": 0}, "spec.blastRadiusLimit"),
+        ({"blastRadiusLimit": 1.5}, "spec.blastRadiusLimit"),
+        ({"blastRadiusLimit": True}, "spec.blastRadiusLimit"),
         ({"concurrency": True}, "spec.concurrency"),
     ],
     ids=str,

@@ -48,6 +48,8 @@ class Stack:
     store_url: str
     is_running: bool
     """False: it was killed and could not tidy up."""
+    group_files: tuple[Path, ...] = ()
+    """Files and folders that it reads its pool groups from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,9 @@ def _read_stack(folder: StackFolder) -> Stack | None:
         if said is None:
             return None
         process = adopt(int(str(said["keeperPid"])), int(str(said["keeperTicks"])))
-        stack = Stack(str(said["url"]), str(said["storeUrl"]), is_running=process is not None)
+        files = said.get("groupFiles")
+        paths = tuple(Path(str(path)) for path in files) if isinstance(files, list) else ()
+        stack = Stack(str(said["url"]), str(said["storeUrl"]), is_running=process is not None, group_files=paths)
     except (KeyError, ValueError):
         return None
     if process is not None:

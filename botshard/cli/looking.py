@@ -19,7 +19,7 @@ from botshard.store.base import CorruptObjectError, ObjectNotFoundError, ObjectS
 from botshard.store.files import FileStore
 from botshard.store.layout import artifact_key
 
-__all__ = ["checked_ids", "look_at", "look_at_all"]
+__all__ = ["checked_ids", "look_at", "look_at_all", "open_home"]
 
 
 def checked_ids(names: list[str], /) -> list[BotId]:
@@ -33,7 +33,7 @@ def checked_ids(names: list[str], /) -> list[BotId]:
 def look_at_all(opened: Session, /) -> World:
     """The whole catalog and what is around it. Raises: StoreError."""
     bots, problems = read_catalog(opened.store)
-    with _home(opened) as home:
+    with open_home(opened) as home:
         return read_world(
             opened.store, bots, now_s=time.time(), home=home, is_down=opened.place.is_down, problems=problems
         )
@@ -44,7 +44,7 @@ def look_at(opened: Session, name: str, /) -> tuple[BotDetail, World]:
     bot = read_bot(opened.store, checked_ids([name])[0])
     problems: dict[str, str] = {}
     model = _read_model(opened.store, bot, problems)
-    with _home(opened) as home:
+    with open_home(opened) as home:
         world = read_world(
             opened.store,
             {bot.id: bot},
@@ -58,7 +58,8 @@ def look_at(opened: Session, name: str, /) -> tuple[BotDetail, World]:
 
 
 @contextmanager
-def _home(opened: Session) -> Iterator[ObjectStore | None]:
+def open_home(opened: Session) -> Iterator[ObjectStore | None]:
+    """The documents of the stack that runs on this very store; None where none does."""
     if opened.place.own_stack is None or not opened.place.folder.home.is_dir():
         yield None
         return

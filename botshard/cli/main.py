@@ -46,6 +46,8 @@ COMMANDS = (
     CommandEntry("down", "stack", "down", "Stop the stack that runs in a folder."),
     CommandEntry("pools", "fleet", "pools", "List the pools: bots, replicas, memory, rate."),
     CommandEntry("explain", "fleet", "explain", "Tell where a bot is, and why."),
+    CommandEntry("plan", "planning", "plan", "Show what would move, and change nothing."),
+    CommandEntry("apply", "planning", "apply", "Ask the controller for what `plan` showed."),
     CommandEntry("predict", "predicting", "predict", "Ask a bot through the router."),
     CommandEntry("doctor", "checkup", "doctor", "Check this machine, the store and the stack."),
     CommandEntry("version", "about", "version", "Print the version of botshard."),

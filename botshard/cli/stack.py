@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import typer
 
 from botshard.cli.errors import EXIT_REFUSED, exit_code_of
 from botshard.local.front import Front, StackError, prepare, running_stack
+from botshard.local.pool_group_files import default_group_files
 from botshard.local.processes import adopt
 from botshard.local.settings import StackFolder, StackSettings
 from botshard.logs import configure_logs
@@ -123,7 +123,7 @@ def down(
 def _group_files(groups: list[Path] | None) -> tuple[Path, ...]:
     if groups:
         return tuple(path.resolve() for path in groups)
-    return (Path(str(importlib.resources.files("botshard.local").joinpath("pool_groups.yaml"))),)
+    return default_group_files()
 
 
 def _check_store(url: str) -> None:

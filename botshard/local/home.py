@@ -102,6 +102,7 @@ def encode_specs(specs: Iterable[PoolSpec], /) -> bytes:
                 "coldStartTimeoutS": spec.group.cold_start_timeout_s,
                 "idleAfterS": spec.group.idle_after_s,
                 "concurrency": spec.group.concurrency,
+                "blastRadiusLimit": spec.group.blast_radius_limit,
             },
         }
         for spec in sorted(specs, key=lambda spec: spec.name)
@@ -134,6 +135,9 @@ def _read_spec(pool: Reader) -> PoolSpec:
         cold_start_timeout_s=group.number("coldStartTimeoutS"),
         idle_after_s=group.number("idleAfterS"),
         concurrency=group.integer("concurrency", at_least=1),
+        blast_radius_limit=group.number("blastRadiusLimit")
+        if group.value.get("blastRadiusLimit") is not None
+        else None,
     )
     key = FamilyKey(
         spec.name,

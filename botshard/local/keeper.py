@@ -319,7 +319,13 @@ class Keeper:
         ticks = {"keeperTicks": start_ticks_of(os.getpid())}
         self._notes.write(
             self._folder.stack,
-            {"url": f"http://{host}:{port}", "storeUrl": self._settings.store_url, **pids, **ticks},
+            {
+                "url": f"http://{host}:{port}",
+                "storeUrl": self._settings.store_url,
+                "groupFiles": [str(path) for path in self._settings.group_files],
+                **pids,
+                **ticks,
+            },
         )
 
     def front_replaced(self) -> None:

@@ -77,3 +77,7 @@ class Snapshot:
     pools: Mapping[PoolName, PoolStatus] = field(default_factory=dict)
     warmed: Mapping[PoolName, Epoch] = field(default_factory=dict)
     """Up to which epoch every live replica of a pool has its bots resident; absent where a pool has no live replica."""
+    leaving: frozenset[PoolName] = frozenset()
+    """Pools that an operator drains: no shard is placed there, and their names are given to no new pool."""
+    more_pools: Mapping[FamilyId, int] = field(default_factory=dict)
+    """How many pools an operator wants a family to have at least, whatever its bots need."""

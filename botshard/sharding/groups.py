@@ -38,3 +38,5 @@ class PoolGroupSpec:
     """A non-realtime pool without requests for so long goes to zero."""
     concurrency: int = 16
     """Requests in flight that one replica is meant to carry; more of them add replicas."""
+    blast_radius_limit: float | None = None
+    """Share of the group's other bots that may lose all their pools with those of one bot, at most; None: no limit."""

@@ -30,13 +30,24 @@ def check_table(table: RoutingTable, /) -> list[str]:
 
 
 def check_placement(placement: Placement, snapshot: Snapshot, /) -> list[str]:
-    """Broken promises of a placement: capacity kept, k pools a shard, every bot placed or refused."""
+    """Broken promises of a placement: capacity kept, k pools a shard, drained pools left, every bot placed or refused.
+
+    Of a family that is held only the last holds: it stays as it is, whatever it should be.
+    """
     broken = []
     refused = {refusal.bot for refusal in placement.refused}
     for name, family in placement.families.items():
+        if name in placement.held:
+            continue
         group = snapshot.groups[family.key.group]
         bots: list[BotLoad] = [bot for bot in snapshot.bots if bot.key == family.key and bot.id not in refused]
         capacity = capacity_of(group)
+        drained = snapshot.leaving.intersection(family.pools)
+        if drained:
+            broken.append(f"{name}: shards are placed in pools that are drained: {sorted(drained)}")
+        wanted = snapshot.more_pools.get(name, 0)
+        if len(family.pools) < wanted:
+            broken.append(f"{name}: it has {len(family.pools)} pools, at least {wanted} are wanted")
         carried: dict[PoolName, Weight] = dict.fromkeys(family.pools, Weight())
         for shard, weight in enumerate(shard_weights(bots, family.bits, capacity)):
             pools = family.shards[shard]

@@ -7,16 +7,17 @@ the fullest dimension needs; `assignment` gives each shard its pools. Number of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 from botshard.sharding.assignment import assign
+from botshard.sharding.blast import fewest_pools, worst_pools
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.errors import CallerError
 from botshard.sharding.fleet import BotLoad, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.hashing import MAX_SHARD_BITS, family_id, pool_name, shard_of
-from botshard.sharding.ids import BotId, FamilyId, PoolName, ShardIndex
+from botshard.sharding.ids import BotId, FamilyId, GroupName, PoolName, ShardIndex
 from botshard.sharding.routing import FamilyRoutes
 from botshard.sharding.units import format_bytes
 from botshard.sharding.weights import Weight, capacity_of, shard_weights, shards_without_heaviest, weight_of
@@ -35,6 +36,8 @@ _FILL_RATIO = 0.8
 """Pools are added so that the mean fill stays under this: what hashing leaves uneven needs the rest."""
 _SHRINK_FILL_RATIO = 0.65
 """Pools are taken away only if the others would then be filled no further than this: nothing flaps in between."""
+_MOST_POOLS_FOR_BLAST = 64
+"""A limit on the blast radius adds pools to a family only up to so many: beyond, it is the limit that is wrong."""
 _MAX_ORDINAL = 100_000
 """A family with so many pools has names in its table that are not ours."""
 
@@ -82,6 +85,8 @@ class Placement:
 
     families: Mapping[FamilyId, FamilyPlacement]
     refused: tuple[Refusal, ...] = ()
+    held: Mapping[FamilyId, str] = field(default_factory=dict)
+    """Families that stay as they are since what they need would break their group's limit: why, in a sentence."""
 
 
 def place(snapshot: Snapshot, /) -> Placement:
@@ -98,6 +103,8 @@ def place(snapshot: Snapshot, /) -> Placement:
         else:
             refused.append(Refusal(bot.id, reason))
     families: dict[FamilyId, FamilyPlacement] = {}
+    held: dict[FamilyId, str] = {}
+    others = _others_in_group(by_family)
     for key in sorted(by_family, key=lambda key: (key.group, key.framework, key.backbone or "", key.pin or "")):
         name = family_id(key)
         routes = snapshot.table.families.get(name) if snapshot.table else None
@@ -107,10 +114,22 @@ def place(snapshot: Snapshot, /) -> Placement:
             reason = f"the id of its family, {name}, is that of {holder.key} already: give it another pin or backbone"
             refused += [Refusal(bot.id, reason) for bot in by_family[key]]
             continue
-        family = _Family(key, snapshot.groups[key.group], by_family[key])
-        families[name] = family.place(present)
+        family = _Family(key, snapshot, by_family[key], others=others[key.group])
+        placed = family.place_within_limit(present)
         refused += family.refused
-    return Placement(families, tuple(refused))
+        if placed is not None:
+            families[name] = placed
+        if family.held is not None:
+            held[name] = family.held
+    return Placement(families, tuple(refused), held)
+
+
+def _others_in_group(by_family: Mapping[FamilyKey, list[BotLoad]]) -> dict[GroupName, int]:
+    """How many bots each group has besides any one of them."""
+    others: dict[GroupName, int] = {}
+    for key, bots in by_family.items():
+        others[key.group] = others.get(key.group, -1) + len(bots)
+    return others
 
 
 def _reason_to_refuse(bot: BotLoad, group: PoolGroupSpec | None) -> str | None:
@@ -125,22 +144,74 @@ def _reason_to_refuse(bot: BotLoad, group: PoolGroupSpec | None) -> str | None:
 class _Family:
     """One family's bots on their way to pools. Lives for one call of `place`."""
 
-    def __init__(self, key: FamilyKey, group: PoolGroupSpec, bots: list[BotLoad]) -> None:
+    def __init__(self, key: FamilyKey, snapshot: Snapshot, bots: list[BotLoad], *, others: int) -> None:
+        group = snapshot.groups[key.group]
         self.key = key
         self.id = family_id(key)
         self.replicas = group.shard_replicas
         self.capacity = capacity_of(group)
         self.bots = bots
         self.refused: list[Refusal] = []
+        self.held: str | None = None
+        self._leaving = snapshot.leaving
+        self._at_least = snapshot.more_pools.get(self.id, 0)
+        self._limit = group.blast_radius_limit
+        self._others = others
 
-    def place(self, present: FamilyPlacement | None) -> FamilyPlacement:
-        """Where the family should be, given where it is."""
-        least = self._pools_needed(_FILL_RATIO)
+    def place_within_limit(self, present: FamilyPlacement | None) -> FamilyPlacement | None:
+        """Where the family should be under its group's limit on the blast radius; pools are added to keep it.
+
+        What would break the limit, and is no better than what is, is not done: `held` says why, and a family that is
+        not placed yet is refused.
+        """
+        if self._limit is None:
+            return self._place(present, self._at_least)
+        placed, share = self._with_small_share(present, self._limit)
+        while share <= self._limit:
+            # As in `_place`: whether fewer would do from there is asked now, since the next call would ask it.
+            fewer, share = self._with_small_share(placed, self._limit)
+            if len(fewer.pools) >= len(placed.pools):
+                return placed
+            placed = fewer
+        if present is not None and share <= self._blast_share(present):
+            return placed
+        reason = (
+            f"with {len(placed.pools)} pools and k = {self.replicas} one bot takes {share:.1%} of the other bots of "
+            f"group {self.key.group!r} with it, the limit is {self._limit:.1%}: more pools or a larger k would help"
+        )
+        if present is None:
+            self.refused += [Refusal(bot.id, reason) for bot in self.bots]
+            return None
+        self.held = f"family {self.id} stays as it is: {reason}"
+        return present
+
+    def _with_small_share(self, present: FamilyPlacement | None, limit: float) -> tuple[FamilyPlacement, float]:
+        """A placement in as few pools as the limit allows, counted from those there are, and its worst bot's share."""
+        fewest = fewest_pools(len(self.bots), self._others, replicas=self.replicas, limit=limit)
+        at_least = max(self._at_least, min(fewest, _MOST_POOLS_FOR_BLAST))
+        placed = self._place(present, at_least)
+        share = self._blast_share(placed)
+        staying = sum(name not in self._leaving for name in present.pools) if present else 0
+        at_least = max(at_least, min(staying, _MOST_POOLS_FOR_BLAST))
+        while share > limit and fewest <= _MOST_POOLS_FOR_BLAST and at_least <= _MOST_POOLS_FOR_BLAST:
+            placed = self._place(present, at_least)
+            share = self._blast_share(placed)
+            at_least = max(at_least, len(placed.pools)) + max(1, at_least // 8)
+        return placed, share
+
+    def _blast_share(self, placed: FamilyPlacement) -> float:
+        lost, _ = worst_pools(placed.shards, (bot.hash for bot in self.bots), placed.bits)
+        return lost / self._others if self._others else 0.0
+
+    def _place(self, present: FamilyPlacement | None, at_least: int) -> FamilyPlacement:
+        """Where the family should be, given where it is, in so many pools at least."""
+        least = max(at_least, self._pools_needed(_FILL_RATIO))
         after_shrinking = max(least, self._pools_needed(_SHRINK_FILL_RATIO))
         if present is None:
             placed = self._with_enough_pools(least, None)
         else:
-            placed = self._with_enough_pools(max(least, min(len(present.pools), after_shrinking)), present)
+            staying = sum(name not in self._leaving for name in present.pools)
+            placed = self._with_enough_pools(max(least, min(staying, after_shrinking)), present)
         # Big bots can need more pools than the fill ratios say. Whether fewer would do is asked here, until nothing
         # changes any more, since the next call would ask it: a placement of its own result is that result.
         while len(placed.pools) > after_shrinking:
@@ -156,7 +227,8 @@ class _Family:
         while True:
             bits = self._choose_bits(count, bits)
             weights = self._weights(bits)
-            pools = _choose_pools(self.key, self.id, count, start.pools if start else ())
+            staying = tuple(name for name in start.pools if name not in self._leaving) if start else ()
+            pools = self._choose_pools(count, staying)
             present = start.split_to(bits).shards if start else None
             shards = assign(weights, bits, pools, present, replicas=self.replicas, capacity=self.capacity)
             if shards is not None:
@@ -212,21 +284,20 @@ class _Family:
         self.bots = seated
         return is_crowded
 
-
-def _choose_pools(key: FamilyKey, family: FamilyId, count: int, present: tuple[PoolName, ...]) -> tuple[PoolName, ...]:
-    """`count` pools: those present, the latest made leave first, the lowest free ordinals come."""
-    kept = set(present)
-    chosen: list[PoolName] = []
-    free: list[PoolName] = []
-    ordinal = 0
-    while len(chosen) < count and (kept or len(chosen) + len(free) < count):
-        name = pool_name(key.group, family, ordinal)
-        ordinal += 1
-        if name in kept:
-            kept.discard(name)
-            chosen.append(name)
-        elif len(free) < count and name not in free and name not in chosen:
-            free.append(name)
-        if ordinal > _MAX_ORDINAL:
-            break  # what is still in `kept` was not named by us; it is left to be drained
-    return tuple(sorted(chosen + free[: count - len(chosen)]))
+    def _choose_pools(self, count: int, present: tuple[PoolName, ...]) -> tuple[PoolName, ...]:
+        """`count` pools: those present, the latest made leave first, the lowest free ordinals come."""
+        kept = set(present)
+        chosen: list[PoolName] = []
+        free: list[PoolName] = []
+        ordinal = 0
+        while len(chosen) < count and (kept or len(chosen) + len(free) < count):
+            name = pool_name(self.key.group, self.id, ordinal)
+            ordinal += 1
+            if name in kept:
+                kept.discard(name)
+                chosen.append(name)
+            elif len(free) < count and name not in free and name not in chosen and name not in self._leaving:
+                free.append(name)
+            if ordinal > _MAX_ORDINAL:
+                break  # what is still in `kept` was not named by us; it is left to be drained
+        return tuple(sorted(chosen + free[: count - len(chosen)]))

@@ -37,11 +37,13 @@ class Plan:
     """Pools at home that no table names."""
     waiting: tuple[str, ...] = ()
     """What the next step waits for, one sentence each."""
+    held: tuple[str, ...] = ()
+    """Those of them that no time cures: placements that are refused until bots, groups or wishes change."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing left to publish, remove or wait for."""
-        return self.table is None and not self.remove and not self.waiting
+        """Whether there is nothing left to publish, remove or wait for, as long as nothing else changes."""
+        return self.table is None and not self.remove and len(self.waiting) == len(self.held)
 
 
 def plan(snapshot: Snapshot, placement: Placement, /, *, now_s: float, grace_s: float) -> Plan:
@@ -74,11 +76,13 @@ def plan(snapshot: Snapshot, placement: Placement, /, *, now_s: float, grace_s: 
     named = set(table.pools) | set(present.pools if present else ())
     ensure = _pools_to_ensure(snapshot, placement, table)
     keep = named | {spec.name for spec in ensure}
+    held = tuple(placement.held[name] for name in sorted(placement.held))
     return Plan(
         ensure=ensure,
         table=None if table is present else table,
         remove=tuple(sorted(name for name in snapshot.pools if name not in keep)),
-        waiting=tuple(waiting),
+        waiting=(*waiting, *held),
+        held=held,
     )
 
 

@@ -8,6 +8,7 @@ artifacts/<sha256>.json       an artifact's manifest, named by its own digest
 blobs/<2 hex>/<sha256>        contents of files, named by their digest
 reports/<pool>/<replica>.json what one replica says of itself
 controller/status.json        what the shard controller says of itself
+controller/intents.json       what an operator asks of it beyond pool groups
 ```
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "CATALOG_HEAD",
     "CATALOG_OBJECTS",
     "CATALOG_PREFIX",
+    "CONTROLLER_INTENTS",
     "CONTROLLER_STATUS",
     "REPORTS_PREFIX",
     "TABLE_CURRENT",
@@ -41,6 +43,7 @@ CATALOG_HEAD = "catalog/head.json"
 TABLE_CURRENT = "table/current.json"
 REPORTS_PREFIX = "reports/"
 CONTROLLER_STATUS = "controller/status.json"
+CONTROLLER_INTENTS = "controller/intents.json"
 
 CATALOG_OBJECTS = tuple(f"{index:02x}" for index in range(256))
 """Names of the catalog's objects, as the head lists them."""

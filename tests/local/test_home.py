@@ -37,6 +37,7 @@ def _specs(draw: st.DrawFn) -> PoolSpec:
         cold_start_timeout_s=draw(_SECONDS),
         idle_after_s=draw(_SECONDS),
         concurrency=draw(st.integers(1, 1000)),
+        blast_radius_limit=draw(st.none() | st.floats(0.001, 1.0)),
     )
     framework = Framework(draw(st.sampled_from(["torch", "tensorflow"])))
     key = FamilyKey(group.name, framework, draw(st.none() | _LABELS), draw(st.none() | _LABELS))

@@ -28,7 +28,7 @@ bounds = st.fixed_dictionaries(
 
 
 class Fleet(RuleBasedStateMachine):
-    """Publish, retire, measure, regroup, lose, crash, wait: in any order."""
+    """Publish, retire, measure, regroup, drain, add, lose, crash, wait: in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +68,26 @@ class Fleet(RuleBasedStateMachine):
     def change_group(self, name: GroupName, changes: dict[str, Any]) -> None:
         """An operator edits a pool group."""
         self.world.groups[name] = replace(self.world.groups[name], **changes)
+
+    @precondition(lambda self: self.world.table is not None and self.world.table.pools)
+    @rule(data=st.data())
+    def drain_a_pool(self, data: st.DataObject) -> None:
+        """An operator wants a pool to be left."""
+        assert self.world.table is not None
+        self.world.leaving.add(data.draw(st.sampled_from(sorted(self.world.table.pools))))
+
+    @precondition(lambda self: self.world.leaving)
+    @rule(data=st.data())
+    def do_not_drain_it_after_all(self, data: st.DataObject) -> None:
+        """At whatever point its drain has come to."""
+        self.world.leaving.discard(data.draw(st.sampled_from(sorted(self.world.leaving))))
+
+    @precondition(lambda self: self.world.table is not None and self.world.table.families)
+    @rule(data=st.data(), count=st.integers(0, 6))
+    def add_pools(self, data: st.DataObject, count: int) -> None:
+        """An operator wants a family to have some pools at least; 0: no more than it needs."""
+        assert self.world.table is not None
+        self.world.more_pools[data.draw(st.sampled_from(sorted(self.world.table.families)))] = count
 
     @precondition(lambda self: self.world.pools)
     @rule(data=st.data())

@@ -52,6 +52,10 @@ def test_a_placement_over_capacity_or_short_of_pools_is_told() -> None:
     everywhere = replace(placed, shards=(placed.pools[:1],) * len(placed.shards))
     assert "carries Weight" in told(everywhere)
     assert "has 1 pools, not 2" in told(placed, replace(SEEN, groups={REALTIME: group(shard_replicas=2)}))
+    assert "pools that are drained" in told(placed, replace(SEEN, leaving=frozenset(placed.pools[:1])))
+    assert "at least 9 are wanted" in told(placed, replace(SEEN, more_pools={placed.id: 9}))
+    held = Placement({placed.id: everywhere}, held={placed.id: "it stays"})
+    assert check_placement(held, SEEN) == []
     stranger = load("stranger", replace(TORCH, pin="vip"), footprint_bytes=MIB)
     assert "stranger: not placed" in told(placed, replace(SEEN, bots=(*SEEN.bots, stranger)))
 

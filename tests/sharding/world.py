@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from botshard.sharding.codec import decode_table, encode_table
 from botshard.sharding.fleet import BotLoad, PoolPhase, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
-from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName, ShardIndex
+from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName, ShardIndex
 from botshard.sharding.invariants import check_placement, check_step, check_table
 from botshard.sharding.placement import place
 from botshard.sharding.plan import Plan, plan
@@ -27,6 +27,8 @@ class World:
     warmed: dict[PoolName, Epoch] = field(default_factory=dict)
     tables: list[RoutingTable] = field(default_factory=list)
     """Every table ever published; the last one is in force."""
+    leaving: set[PoolName] = field(default_factory=set)
+    more_pools: dict[FamilyId, int] = field(default_factory=dict)
     now_s: float = 1_700_000_000.0
 
     @property
@@ -37,7 +39,15 @@ class World:
     def observe(self) -> Snapshot:
         """What a controller that has just started sees: the table only as the store holds it."""
         table = self.table and decode_table(encode_table(self.table))
-        return Snapshot(dict(self.groups), tuple(self.bots.values()), table, dict(self.pools), dict(self.warmed))
+        return Snapshot(
+            dict(self.groups),
+            tuple(self.bots.values()),
+            table,
+            dict(self.pools),
+            dict(self.warmed),
+            frozenset(self.leaving),
+            dict(self.more_pools),
+        )
 
     def control(self, *, stops_after: int = 10_000) -> Plan:
         """One round of a controller, killed after so many of its deeds."""
@@ -98,6 +108,7 @@ class World:
             assert (family.shards, family.bits) == (placed.shards, placed.bits)
             assert not family.targets
             assert not family.lingering
+        assert not self.leaving.intersection(table.pools), "a drained pool is still in the table"
         refused = {refusal.bot for refusal in wanted.refused}
         for bot in self.bots.values():
             if bot.id not in refused:

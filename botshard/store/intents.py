@@ -1,0 +1,142 @@
+"""What an operator asks for beyond pool groups: pools to drain, families that are to have more pools than they need.
+
+One object, changed by compare-and-swap, followed by the controller: `controller/intents.json`. Strict JSON:
+
+```
+{"format": "botshard.intents/v1", "drain": ["<pool>", …], "morePools": {"<family>": 3}}
+```
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from botshard.sharding.errors import InvalidDocumentError, Problem
+from botshard.sharding.ids import FamilyId, PoolName, check_pool_name
+from botshard.sharding.reading import Reader, parse_json
+from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError
+from botshard.store.layout import CONTROLLER_INTENTS
+
+__all__ = [
+    "INTENTS_FORMAT",
+    "MOST_POOLS",
+    "IntentFollower",
+    "Intents",
+    "change_intents",
+    "decode_intents",
+    "encode_intents",
+    "read_intents",
+]
+
+INTENTS_FORMAT = "botshard.intents/v1"
+MOST_POOLS = 1000
+"""Pools a family may be asked to have: more is a slip of the pen."""
+_MOST_TRIES = 20
+_MAX_FAMILY_CHARS = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Intents:
+    """What is asked for; empty where nobody has asked for anything."""
+
+    drain: tuple[PoolName, ...] = ()
+    """Pools that no shard is to live in, sorted."""
+    more_pools: Mapping[FamilyId, int] = field(default_factory=dict)
+    """How many pools a family is to have at least."""
+
+
+def encode_intents(intents: Intents, /) -> bytes:
+    """The bytes of the document: equal intents are equal bytes."""
+    document = {
+        "format": INTENTS_FORMAT,
+        "drain": sorted(intents.drain),
+        "morePools": dict(sorted(intents.more_pools.items())),
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def decode_intents(data: bytes, /) -> Intents:
+    """The intents in `data`. Raises: InvalidDocumentError with every problem and its field."""
+    reader = Reader.of(parse_json(data, CONTROLLER_INTENTS), CONTROLLER_INTENTS)
+    if reader.value.get("format") != INTENTS_FORMAT:
+        reader.refuse("format", reader.value.get("format"), repr(INTENTS_FORMAT))
+        reader.finish(CONTROLLER_INTENTS)
+    reader.only("format", "drain", "morePools")
+    drain = reader.items("drain")
+    for index, name in enumerate(drain):
+        reader.note(check_pool_name(name, f"drain[{index}]"))
+        if name in drain[:index]:
+            reader.note(Problem.of(f"drain[{index}]", name, "different from those before it"))
+    more = reader.inner("morePools")
+    for family in more.value:
+        if not 0 < len(family) <= _MAX_FAMILY_CHARS:
+            more.refuse(family, family, f"named by a family id of at most {_MAX_FAMILY_CHARS} characters")
+    pools = {FamilyId(family): more.integer(family, at_least=1, at_most=MOST_POOLS) for family in more.value}
+    reader.finish(CONTROLLER_INTENTS)
+    return Intents(tuple(PoolName(str(name)) for name in drain), pools)
+
+
+def read_intents(store: ObjectStore, /) -> Intents:
+    """What is asked for now. Raises: InvalidDocumentError, StoreError."""
+    return _read(store)[0]
+
+
+def change_intents(store: ObjectStore, edit: Callable[[Intents], Intents], /) -> Intents:
+    """Apply `edit` to what is asked for, whoever else changes it meanwhile; what it is then.
+
+    Raises: InvalidDocumentError, StoreError; PreconditionFailedError after many tries; whatever `edit` raises.
+    """
+    for tries_left in reversed(range(_MOST_TRIES)):
+        before, etag = _read(store)
+        after = edit(before)
+        if after == before:
+            return before
+        try:
+            store.put_if(CONTROLLER_INTENTS, encode_intents(after), etag=etag)
+        except PreconditionFailedError:
+            if not tries_left:
+                raise
+        else:
+            return after
+    raise AssertionError  # the last try returns or raises
+
+
+def _read(store: ObjectStore) -> tuple[Intents, str | None]:
+    try:
+        blob = store.get(CONTROLLER_INTENTS)
+    except ObjectNotFoundError:
+        return Intents(), None
+    return decode_intents(blob.data), blob.etag
+
+
+class IntentFollower:
+    """Holds the newest acceptable intents."""
+
+    def __init__(self, store: ObjectStore, /) -> None:
+        self._store = store
+        self._etag: str | None = None
+        self.intents = Intents()
+        """In force."""
+        self.problem: str | None = None
+        """Why what the store holds now was refused; None where it is in force."""
+
+    def refresh(self) -> bool:
+        """Whether the intents in force changed. One poll where nothing has changed. Raises: StoreError."""
+        before = self.intents
+        try:
+            blob = self._store.get_if_changed(CONTROLLER_INTENTS, self._etag)
+        except ObjectNotFoundError:
+            self.intents, self._etag, self.problem = Intents(), None, None
+            return self.intents != before
+        if blob is None:
+            return False
+        self._etag = blob.etag
+        try:
+            self.intents = decode_intents(blob.data)
+        except InvalidDocumentError as error:
+            self.problem = str(error)
+            return False
+        self.problem = None
+        return self.intents != before
