@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from botshard.cli.errors import CommandError
 from botshard.sharding.fleet import PoolSpec, PoolStatus
-from botshard.sharding.ids import PoolName
+from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.ids import GroupName, PoolName
 
 __all__ = ["UnknownPools"]
 
@@ -15,6 +16,10 @@ class UnknownPools:
     """The controller's home as seen by somebody who has none."""
 
     def statuses(self) -> Mapping[PoolName, PoolStatus]:
+        """None is known."""
+        return {}
+
+    def groups(self) -> Mapping[GroupName, PoolGroupSpec]:
         """None is known."""
         return {}
 
