@@ -1,32 +1,45 @@
 """Which pools each shard of one family lives in, for a given number of pools: the bounded part of placement.
 
-Three steps, each a loop over shards, heaviest first:
-
-1. *Keep.* A shard stays in the pools that it is in, as far as they exist and have room.
+1. *Keep.* A shard stays in the pools that it is in, as far as they are to be used. A pool over capacity gives away what
+   it must, the lightest first.
 2. *Complete.* A shard that lacks pools takes the first of its rendezvous order with room. Room is first measured
-   against a bound close to the mean, so that what moves anyway also evens out; only then against capacity.
-3. *Even out.* A new pool is filled to its fair share from the fullest pools, with the shards that want it most.
+   against a bound close to the mean, so that what moves anyway also evens out; then, for whoever found none, against
+   wider ones; at last against capacity.
+3. *Fill.* A new pool is brought to its fair share from pools over theirs, with the shards that want it most.
 
-So a change moves what it must: nothing where nothing changed, and about 1/n of the bots for one more pool. Bounded
-loads: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016), here on rendezvous order.
+So a change moves what it must: nothing where nothing changed, and 1/n of the bots for one more pool. A family's first
+placement has nothing to keep; what it can even out beyond these steps, it does.
+
+Bounded loads: Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016), here on rendezvous
+order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import inf
 
-from botshard.sharding.hashing import order_weight, rank_pools
+from botshard.sharding.evenness import Carried, even_out
+from botshard.sharding.hashing import RendezvousOrder
 from botshard.sharding.ids import PoolName, ShardIndex
-from botshard.sharding.weights import Weight
+from botshard.sharding.weights import NOTHING, Weight
 
-__all__ = ["assign"]
-
-_EVEN_RATIOS = (1.04, 1.08)
-"""Bounds tried before capacity, as multiples of the mean. With 32 shards a pool the first is nearly always enough."""
-_MATTERS_RATIO = 0.5
-"""A dimension filled less than half as far as the fullest one is not evened out: moving bots for it gains nothing."""
+__all__ = ["Overflow", "Shards", "assign"]
 
 Shards = tuple[tuple[PoolName, ...], ...]
+"""Pools of each shard, best first."""
+
+_LADDER = ((1.04, 1.04), (1.06, 1.06), (1.09, 1.06), (1.09, 1.5), (1.09, inf))
+"""Bounds on bytes and bots, and on the rate, tried one after the other: multiples of the mean. Memory is evened out
+before the rate, which replicas can carry. Last comes capacity, the only bound that is never exceeded."""
+_GIVING_RATIOS = (1.08, 1.04, 1.0)
+"""New pools take from pools that are so far over their share first, then from those so far: multiples of the mean."""
+_TAKEN_RATE_RATIO = 1.06
+"""Of the mean: the rate that a new pool takes at most. A little over, or requests would fill it before bytes do."""
+
+
+class Overflow(Weight):
+    """Returned instead of an assignment: what found no room in any pool, added up."""
 
 
 def assign(
@@ -37,191 +50,221 @@ def assign(
     *,
     replicas: int,
     capacity: Weight,
-) -> Shards | None:
-    """Pools of each shard, best first, or None where some shard finds too few with room.
+) -> Shards | Overflow:
+    """Pools of each shard, or what found no room. The very `present` where nothing must move.
 
     Args:
-        weights: what each shard carries, 2^bits of them.
+        weights: what each shard carries, 2^bits of them; none exceeds `capacity`.
         bits: of the family.
         pools: those to use, in order of name.
         present: pools of each shard now, also those that are to be left; None: the family is new.
         replicas: how many pools each shard lives in.
         capacity: of one pool.
     """
-    assignment = _Assignment(weights, bits, pools, replicas=replicas, capacity=capacity)
-    if present is None:
-        return assignment.first()
-    return assignment.moved_from(present)
+    return _Assignment(weights, bits, pools, replicas=replicas, capacity=capacity).run(present)
 
 
 class _Assignment:
-    """One family's shards on their way to pools. Lives for one call of `assign`."""
+    """One family's shards on their way to pools. Lives for one call of `assign`. Pools are numbers here."""
 
     def __init__(
         self, weights: Sequence[Weight], bits: int, pools: tuple[PoolName, ...], *, replicas: int, capacity: Weight
     ) -> None:
         self._weights = weights
-        self._bits = bits
         self._pools = pools
         self._replicas = replicas
         self._capacity = capacity
-        self._fair = sum(weights, Weight()).times(replicas / len(pools))
-        self._unit = self._near_mean(1.0)
-        self._heaviest_first = sorted(
-            range(len(weights)), key=lambda shard: (-weights[shard].fill_ratio(self._unit), shard)
+        self._order = RendezvousOrder(bits, pools)
+        self._mean = sum((w for w in weights if w.bots), NOTHING).times(replicas / len(pools))
+        self._fair = Weight(
+            min(self._mean.footprint_bytes, capacity.footprint_bytes),
+            min(self._mean.bots, capacity.bots),
+            min(self._mean.rate_milli_per_s * _TAKEN_RATE_RATIO, capacity.rate_milli_per_s),
         )
-        self._orders: dict[int, tuple[PoolName, ...]] = {}
-        self._clear()
+        self._carried = [Carried() for _ in pools]
+        self._chosen: list[list[int]] = [[] for _ in weights]
 
-    def first(self) -> Shards | None:
-        """A first placement: the most even one of those that the tried bounds lead to."""
-        best: tuple[float, Shards] | None = None
-        for ratio in _EVEN_RATIOS:
-            self._clear()
-            bound = self._near_mean(ratio)
-            if self._complete(bound):
-                return self._result()
-            # Hot shards leave pools full in one dimension and empty in the other: what is left goes where it fits best.
-            if self._fit_best(bound):
-                busiest = max(load.fill_ratio(bound) for load in self._carried.values()) * ratio
-                if best is None or busiest < best[0]:
-                    best = busiest, self._result()
-        if best is not None:
-            return best[1]
-        self._clear()
-        return self._result() if self._complete(self._capacity) else None
-
-    def _fit_best(self, bound: Weight) -> bool:
-        """Give every shard that lacks pools the least filled that has room; whether none lacks any now."""
-        for shard in self._heaviest_first:
-            while len(self._chosen[shard]) < self._replicas:
-                after = {
-                    name: self._carried[name] + self._weights[shard]
-                    for name in self._pools
-                    if name not in self._chosen[shard]
-                }
-                fitting = [name for name, load in after.items() if load.fits(self._capacity)]
-                if not fitting:
-                    return False
-                self._take(shard, min(fitting, key=lambda name: (after[name].fill_ratio(bound), name)), self._capacity)
-        return True
-
-    def moved_from(self, present: Shards) -> Shards | None:
-        """A placement that differs from `present` by what must move."""
-        self._clear()
-        known = set(self._pools)
-        came = known.difference(name for names in present for name in names)
-        for shard in self._heaviest_first:
-            for name in present[shard]:
-                if name in known and len(self._chosen[shard]) < self._replicas:
-                    self._take(shard, name, self._capacity)
-        self._complete(self._near_mean(_EVEN_RATIOS[1]))
-        if not self._complete(self._capacity):
-            return None
-        self._fill(sorted(came), present)
+    def run(self, present: Shards | None) -> Shards | Overflow:
+        """All steps."""
+        came = self._keep(present) if present is not None else set()
+        lacking = [shard for shard, pools in enumerate(self._chosen) if len(pools) < self._replicas]
+        if present is not None and not lacking and not came and self._is(present):
+            return present
+        self._complete([shard for shard in lacking if self._weights[shard].bots])
+        left = [shard for shard in lacking if self._weights[shard].bots and len(self._chosen[shard]) < self._replicas]
+        if left:
+            missing = (self._weights[shard].times(self._replicas - len(self._chosen[shard])) for shard in left)
+            total = sum(missing, NOTHING)
+            return Overflow(total.footprint_bytes, total.bots, total.rate_milli_per_s)
+        self._seat_empty([shard for shard in lacking if not self._weights[shard].bots])
+        if present is None:
+            even_out(self._carried, self._chosen, self._weights, mean=self._mean, capacity=self._capacity)
+        elif came:
+            self._fill(came)
+            self._spread_empty(came)
+        self._give_each_pool_a_shard()
         return self._result(present)
 
-    def _clear(self) -> None:
-        self._carried = dict.fromkeys(self._pools, Weight())
-        self._chosen: list[list[PoolName]] = [[] for _ in self._weights]
-
-    def _near_mean(self, ratio: float) -> Weight:
-        """`ratio` times the mean in each dimension that matters, at most capacity, at least the heaviest shard."""
-        capacity, fair = self._capacity, self._fair
-        fills = (
-            fair.footprint_bytes / capacity.footprint_bytes,
-            fair.bots / capacity.bots,
-            fair.rate_milli_per_s / capacity.rate_milli_per_s,
-        )
-        matters = [fill >= _MATTERS_RATIO * max(fills) for fill in fills]
-        return Weight(
-            _bound(matters[0], fair.footprint_bytes * ratio, capacity.footprint_bytes, self._most("footprint_bytes")),
-            _bound(matters[1], fair.bots * ratio, capacity.bots, self._most("bots")),
-            _bound(
-                matters[2], fair.rate_milli_per_s * ratio, capacity.rate_milli_per_s, self._most("rate_milli_per_s")
-            ),
-        )
-
-    def _most(self, dimension: str) -> float:
-        return max(float(getattr(weight, dimension)) for weight in self._weights)
-
-    def _complete(self, bound: Weight) -> bool:
-        """Give every shard that lacks pools the first of its order with room; whether none lacks any now."""
-        for shard in self._heaviest_first:
-            if len(self._chosen[shard]) == self._replicas:
-                continue
-            for name in self._order(shard):
-                if name not in self._chosen[shard]:
-                    self._take(shard, name, bound)
-                if len(self._chosen[shard]) == self._replicas:
-                    break
-        return all(len(names) == self._replicas for names in self._chosen)
-
-    def _fill(self, came: list[PoolName], present: Shards) -> None:
-        """Bring new pools to their fair share, each time from the fullest of the others."""
-        fair_ratio = self._fair.fill_ratio(self._capacity)
-        shards_in: dict[PoolName, set[int]] = {name: set() for name in self._pools}
-        for shard, names in enumerate(self._chosen):
+    def _keep(self, present: Shards) -> set[int]:
+        """Leave shards where they are, within capacity; the pools that no shard was in."""
+        number = {name: index for index, name in enumerate(self._pools)}
+        came = set(range(len(self._pools)))
+        for shard, names in enumerate(present):
+            weight, chosen = self._weights[shard], self._chosen[shard]
             for name in names:
-                shards_in[name].add(shard)
-        donors = [name for name in self._pools if name not in came]
-        while donors and came:
-            taker = min(came, key=lambda name: (self._fill_ratio(name), name))
-            donor = max(donors, key=lambda name: (self._fill_ratio(name), name))
-            if self._fill_ratio(donor) <= fair_ratio:
-                return
-            moved = self._best_to_move(donor, taker, shards_in, present)
-            if moved is None:
-                donors.remove(donor)
+                pool = number.get(name)
+                if pool is not None:
+                    came.discard(pool)
+                    if len(chosen) < self._replicas:
+                        chosen.append(pool)
+                        self._carried[pool].add(weight)
+        for pool, carried in enumerate(self._carried):
+            if not carried.fits(self._capacity):
+                self._shed(pool)
+        return came
+
+    def _shed(self, pool: int) -> None:
+        """Keep what fits into a pool over capacity, the heaviest first."""
+        shards = [shard for shard, pools in enumerate(self._chosen) if pool in pools and self._weights[shard].bots]
+        for shard in shards:
+            self._carried[pool].take(self._weights[shard])
+            self._chosen[shard].remove(pool)
+        for shard in self._heaviest_first(shards, self._capacity):
+            if self._carried[pool].has_room(self._weights[shard], self._capacity):
+                self._put(shard, pool)
+
+    def _is(self, present: Shards) -> bool:
+        """Whether each shard has no more pools now than it is to have."""
+        return all(len(names) == self._replicas for names in present)
+
+    def _complete(self, lacking: Iterable[int]) -> None:
+        """Give shards that lack pools the first of their order with room, as even as it goes."""
+        bounds = [self._near_mean(even, rate) for even, rate in _LADDER]
+        for shard in self._heaviest_first(lacking, self._mean):
+            weight, chosen = self._weights[shard], self._chosen[shard]
+            order = self._order.of(ShardIndex(shard))
+            for bound in (*bounds, None):
+                for pool in order:
+                    if len(chosen) == self._replicas:
+                        break
+                    carried = self._carried[pool]
+                    if (
+                        pool not in chosen
+                        and (bound is None or carried.is_nearly_in(weight, bound))
+                        and carried.has_room(weight, self._capacity)
+                    ):
+                        self._put(shard, pool)
+                if len(chosen) == self._replicas:
+                    break
+
+    def _near_mean(self, even_ratio: float, rate_ratio: float) -> Weight:
+        mean = self._mean
+        return Weight(
+            mean.footprint_bytes * even_ratio, mean.bots * even_ratio, mean.rate_milli_per_s * rate_ratio or inf
+        )
+
+    def _seat_empty(self, lacking: Iterable[int]) -> None:
+        """Shards without bots go anywhere: one hash says where."""
+        count = len(self._pools)
+        for shard in lacking:
+            pool = self._order.first_guess(ShardIndex(shard))
+            while len(self._chosen[shard]) < self._replicas:
+                if pool not in self._chosen[shard]:
+                    self._chosen[shard].append(pool)
+                pool = (pool + 1) % count
+
+    def _fill(self, came: set[int]) -> None:
+        """Bring new pools to their fair share at the cost of those over theirs."""
+        takers = sorted(came)
+        wishes = []
+        for shard, pools in enumerate(self._chosen):
+            if not self._weights[shard].bots:
                 continue
-            self._chosen[moved][self._chosen[moved].index(donor)] = taker
-            self._carried[donor] -= self._weights[moved]
-            self._carried[taker] += self._weights[moved]
-            shards_in[donor].discard(moved)
-            shards_in[taker].add(moved)
+            wanted: list[tuple[bytes, int]] | None = None
+            for donor in pools:
+                if donor not in came and self._is_over_fair(donor):
+                    if wanted is None:
+                        wanted = sorted(
+                            ((self._order.weight(ShardIndex(shard), to), to) for to in takers), reverse=True
+                        )
+                    wishes.append((wanted[0][0], shard, donor, [to for _, to in wanted]))
+        wishes.sort(key=lambda wish: (wish[0], wish[1], wish[2]), reverse=True)
+        for ratio in _GIVING_RATIOS:
+            wishes = [wish for wish in wishes if not self._give(wish[1], wish[2], wish[3], over=ratio)]
 
-    def _best_to_move(
-        self, donor: PoolName, taker: PoolName, shards_in: dict[PoolName, set[int]], present: Shards
-    ) -> int | None:
-        """The donor's shard that wants the taker most, among those that do not overfill it."""
-        candidates = [
-            shard
-            for shard in shards_in[donor]
-            if taker not in self._chosen[shard]
-            and donor in present[shard]
-            and (self._carried[taker] + self._weights[shard]).fits(self._fair)
-        ]
-        return max(
-            candidates,
-            key=lambda shard: (order_weight(ShardIndex(shard), self._bits, taker), -shard),
-            default=None,
-        )
+    def _give(self, shard: int, donor: int, takers: Sequence[int], *, over: float) -> bool:
+        """Move a shard from a pool that is over its share by that ratio to the first that has room; whether it did."""
+        if not self._is_over_fair(donor, over):
+            return False
+        weight, pools = self._weights[shard], self._chosen[shard]
+        for taker in takers:
+            if taker not in pools and self._carried[taker].has_room(weight, self._fair):
+                pools[pools.index(donor)] = taker
+                self._carried[donor].take(weight)
+                self._carried[taker].add(weight)
+                return True
+        return False
 
-    def _take(self, shard: int, name: PoolName, bound: Weight) -> None:
-        after = self._carried[name] + self._weights[shard]
-        if after.fits(bound):
-            self._carried[name] = after
-            self._chosen[shard].append(name)
+    def _spread_empty(self, came: set[int]) -> None:
+        """New pools get their share of shards without bots as well: bots that are published later land there."""
+        shards_in = self._shards_in()
+        fair = self._replicas * len(self._chosen) / len(self._pools)
+        takers = sorted(came, reverse=True)
+        for shard, pools in enumerate(self._chosen):
+            if self._weights[shard].bots:
+                continue
+            for position, donor in enumerate(pools):
+                while takers and shards_in[takers[-1]] >= fair:
+                    takers.pop()
+                if takers and donor not in came and shards_in[donor] > fair and takers[-1] not in pools:
+                    pools[position] = takers[-1]
+                    shards_in[donor] -= 1
+                    shards_in[takers[-1]] += 1
 
-    def _fill_ratio(self, name: PoolName) -> float:
-        return self._carried[name].fill_ratio(self._capacity)
+    def _shards_in(self) -> list[int]:
+        count = [0] * len(self._pools)
+        for pools in self._chosen:
+            for pool in pools:
+                count[pool] += 1
+        return count
 
-    def _order(self, shard: int) -> tuple[PoolName, ...]:
-        """Computed when it is asked for: a plan in which little changes needs few of them."""
-        order = self._orders.get(shard)
-        if order is None:
-            order = self._orders[shard] = rank_pools(ShardIndex(shard), self._bits, self._pools)
-        return order
+    def _is_over_fair(self, pool: int, ratio: float = 1.0) -> bool:
+        carried, mean = self._carried[pool], self._mean
+        if carried.footprint_bytes > mean.footprint_bytes * ratio or carried.bots > mean.bots * ratio:
+            return True
+        # Without a bound on it, rate is no reason to move: a pool with one hot bot would give away all else for it.
+        return self._capacity.rate_milli_per_s < inf and carried.rate_milli_per_s > mean.rate_milli_per_s * ratio
 
-    def _result(self, present: Shards | None = None) -> Shards:
-        return tuple(
-            present[shard] if present and set(names) == set(present[shard]) else self._ranked(shard, names)
-            for shard, names in enumerate(self._chosen)
-        )
+    def _give_each_pool_a_shard(self) -> None:
+        """A pool that no shard is in would not be known as one: it takes the lightest of who has most."""
+        count = self._shards_in()
+        for empty in (pool for pool, shards in enumerate(count) if not shards):
+            donor = max(range(len(count)), key=lambda pool: (count[pool], -pool))
+            shards = (shard for shard, pools in enumerate(self._chosen) if donor in pools)
+            shard = min(shards, key=lambda shard: (self._weights[shard].fill_ratio(self._capacity), shard))
+            pools = self._chosen[shard]
+            pools[pools.index(donor)] = empty
+            self._carried[donor].take(self._weights[shard])
+            self._carried[empty].add(self._weights[shard])
+            count[donor] -= 1
+            count[empty] += 1
 
-    def _ranked(self, shard: int, names: list[PoolName]) -> tuple[PoolName, ...]:
-        return rank_pools(ShardIndex(shard), self._bits, names)
+    def _heaviest_first(self, shards: Iterable[int], unit: Weight) -> list[int]:
+        return sorted(shards, key=lambda shard: (-self._weights[shard].fill_ratio(unit), shard))
 
+    def _put(self, shard: int, pool: int) -> None:
+        self._chosen[shard].append(pool)
+        self._carried[pool].add(self._weights[shard])
 
-def _bound(matters: bool, near: float, capacity: float, heaviest: float) -> float:  # noqa: FBT001 - one of three alike
-    return min(capacity, max(near, heaviest)) if matters else capacity
+    def _result(self, present: Shards | None) -> Shards:
+        names = self._pools
+        result = []
+        for shard, pools in enumerate(self._chosen):
+            chosen = tuple(names[pool] for pool in pools)
+            if present is not None and set(chosen) == set(present[shard]):
+                chosen = present[shard]
+            elif len(pools) > 1:
+                by_weight = sorted(pools, key=lambda pool: self._order.weight(ShardIndex(shard), pool), reverse=True)
+                chosen = tuple(names[pool] for pool in by_weight)
+            result.append(chosen)
+        return tuple(result)

@@ -64,7 +64,10 @@ def blast_radius(placement: Placement, bots: Iterable[BotLoad], /) -> dict[Famil
     for key, mine in by_family.items():
         family = placement.families[family_id(key)]
         shift = HASH_BITS - family.bits
-        lost, pools = worst_pools(family.shards, [bot.hash for bot in mine], family.bits)
+        counts = [0] * len(family.shards)
+        for bot in mine:
+            counts[bot.hash >> shift] += 1
+        lost, pools = worst_pools(family.shards, counts)
         bad = {shard for shard, names in enumerate(family.shards) if set(names) == set(pools)}
         example = min((bot.id for bot in mine if bot.hash >> shift in bad), default=None)
         others = max(0, totals[key.group] - 1)
@@ -80,14 +83,15 @@ def worst_by_group(families: Mapping[FamilyId, BlastRadius], /) -> dict[GroupNam
     return worst
 
 
-def worst_pools(shards: Shards, hashes: Iterable[int], bits: int, /) -> tuple[int, tuple[PoolName, ...]]:
-    """How many other bots of one family lose all their pools with the worst bot, and that bot's pools, sorted."""
-    shift = HASH_BITS - bits
-    by_shard = [0] * len(shards)
-    for hash_of_bot in hashes:
-        by_shard[hash_of_bot >> shift] += 1
+def worst_pools(shards: Shards, counts: Sequence[int], /) -> tuple[int, tuple[PoolName, ...]]:
+    """How many other bots of one family lose all their pools with the worst bot, and that bot's pools, sorted.
+
+    Args:
+        shards: pools of each shard.
+        counts: bots in each shard.
+    """
     by_pools: dict[tuple[PoolName, ...], int] = {}
-    for names, count in zip(shards, by_shard, strict=True):
+    for names, count in zip(shards, counts, strict=True):
         if count:
             pools = tuple(sorted(names))
             by_pools[pools] = by_pools.get(pools, 0) + count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -70,8 +70,8 @@ class Snapshot:
     """Everything a plan is made from, as it was at one moment."""
 
     groups: Mapping[GroupName, PoolGroupSpec]
-    bots: tuple[BotLoad, ...]
-    """Every bot that is to be served; retired ones are not in it."""
+    bots: Collection[BotLoad]
+    """Every bot that is to be served; retired ones are not in it. Best as `loads.BotLoads`, whose sums are kept."""
     table: RoutingTable | None
     """As published; None before the first time."""
     pools: Mapping[PoolName, PoolStatus] = field(default_factory=dict)

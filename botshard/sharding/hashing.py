@@ -18,10 +18,10 @@ from botshard.sharding.ids import FamilyId, GroupName, PoolName, ShardIndex
 __all__ = [
     "HASH_BITS",
     "MAX_SHARD_BITS",
+    "RendezvousOrder",
     "bot_hash",
     "catalog_object_index",
     "family_id",
-    "order_weight",
     "pool_name",
     "rank_pools",
     "shard_of",
@@ -85,11 +85,38 @@ def rank_pools(shard: ShardIndex, bits: int, pools: Iterable[PoolName], /) -> tu
     return tuple(sorted(sorted(pools), key=weight, reverse=True))
 
 
-def order_weight(shard: ShardIndex, bits: int, pool: PoolName, /) -> bytes:
-    """How much a shard wants one pool: the weight by which `rank_pools` orders, 8 bytes to compare as they are."""
-    state = _order_prefix(shard, bits)
-    state.update(pool.encode())
-    return state.digest()
+class RendezvousOrder:
+    """The order of `rank_pools` for the shards of one family among the same pools, which it calls by their position.
+
+    What `rank_pools` says in names, this says in numbers, for placements that ask it thousands of times.
+    """
+
+    __slots__ = ("_bits", "_names")
+
+    def __init__(self, bits: int, pools: Iterable[PoolName], /) -> None:
+        """Args: bits: of the family. pools: in order of name."""
+        self._bits = bits
+        self._names = [name.encode() for name in pools]
+
+    def of(self, shard: ShardIndex, /) -> list[int]:
+        """All pools, best first."""
+        prefix = _order_prefix(shard, self._bits)
+        weights = []
+        for name in self._names:
+            state = prefix.copy()
+            state.update(name)
+            weights.append(state.digest())
+        return sorted(range(len(weights)), key=weights.__getitem__, reverse=True)
+
+    def weight(self, shard: ShardIndex, pool: int, /) -> bytes:
+        """How much a shard wants one pool: 8 bytes to compare as they are."""
+        state = _order_prefix(shard, self._bits)
+        state.update(self._names[pool])
+        return state.digest()
+
+    def first_guess(self, shard: ShardIndex, /) -> int:
+        """A pool for a shard that carries nothing: one hash, not one for each pool."""
+        return int.from_bytes(_order_prefix(shard, self._bits).digest(), "big") % len(self._names)
 
 
 def _order_prefix(shard: ShardIndex, bits: int) -> blake2b:

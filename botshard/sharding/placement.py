@@ -2,6 +2,10 @@
 
 For each family on its own: bots are weighed by shard, in bytes, bots and requests a second; there are as many pools as
 the fullest dimension needs; `assignment` gives each shard its pools. Number of pools and of shards are chosen here.
+
+A placement of its own result is that result: what is good enough is not touched. Every change begins with one of these:
+a pool over capacity, a pool that is to be left, fewer pools than needed, another k, a limit that is broken, or so many
+pools that the rest would do.
 """
 
 from __future__ import annotations
@@ -10,17 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from botshard.sharding.assignment import assign
+from botshard.sharding.assignment import Overflow, Shards, assign
 from botshard.sharding.blast import fewest_pools, worst_pools
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.errors import CallerError
-from botshard.sharding.fleet import BotLoad, Snapshot
+from botshard.sharding.fleet import Snapshot
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.hashing import MAX_SHARD_BITS, family_id, pool_name, shard_of
 from botshard.sharding.ids import BotId, FamilyId, GroupName, PoolName, ShardIndex
+from botshard.sharding.loads import BotLoads, FamilyLoads, WeighedBots
 from botshard.sharding.routing import FamilyRoutes
 from botshard.sharding.units import format_bytes
-from botshard.sharding.weights import Weight, capacity_of, shard_weights, shards_without_heaviest, weight_of
+from botshard.sharding.weights import NOTHING, Weight, capacity_of, weight_of
 
 __all__ = ["FamilyPlacement", "Placement", "Refusal", "place"]
 
@@ -50,15 +55,17 @@ class FamilyPlacement:
     key: FamilyKey
     bits: int
     pools: tuple[PoolName, ...]
-    shards: tuple[tuple[PoolName, ...], ...]
+    shards: Shards
 
     @classmethod
     def of_routes(cls, routes: FamilyRoutes) -> FamilyPlacement:
         """Where the shards of a published table are or, if they are on their way, will be."""
-        shards = tuple(
-            routes.targets[ShardIndex(index)].pools if ShardIndex(index) in routes.targets else pools
-            for index, pools in enumerate(routes.shards)
-        )
+        shards = routes.shards
+        if routes.targets:
+            moved = list(shards)
+            for index, target in routes.targets.items():
+                moved[index] = target.pools
+            shards = tuple(moved)
         placed = {name for pools in shards for name in pools}
         return cls(routes.id, routes.key, routes.bits, tuple(n for n in sorted(routes.urls) if n in placed), shards)
 
@@ -66,6 +73,8 @@ class FamilyPlacement:
         """The same placement said with more bits: both halves of a shard are where it is."""
         if bits < self.bits:
             raise CallerError(f"family {self.id}: shards are never joined ({self.bits} bits to {bits})")
+        if bits == self.bits:
+            return self
         repeat = 1 << (bits - self.bits)
         shards = tuple(pools for pools in self.shards for _ in range(repeat))
         return FamilyPlacement(self.id, self.key, bits, self.pools, shards)
@@ -92,30 +101,33 @@ class Placement:
 def place(snapshot: Snapshot, /) -> Placement:
     """Where every shard should be, given where it is. Same snapshot, same placement, on any machine.
 
-    Cost: O(bots + shards · pools log pools) a family.
+    Cost: O(shards · k) a family where nothing must change and `snapshot.bots` are `BotLoads`, which keep their sums;
+    O(bots + shards · pools log pools) for a first placement.
     """
-    by_family: dict[FamilyKey, list[BotLoad]] = {}
+    loads = BotLoads.of(snapshot.bots).families
     refused: list[Refusal] = []
-    for bot in snapshot.bots:
-        reason = _reason_to_refuse(bot, snapshot.groups.get(bot.key.group))
-        if reason is None:
-            by_family.setdefault(bot.key, []).append(bot)
-        else:
-            refused.append(Refusal(bot.id, reason))
     families: dict[FamilyId, FamilyPlacement] = {}
     held: dict[FamilyId, str] = {}
-    others = _others_in_group(by_family)
-    for key in sorted(by_family, key=lambda key: (key.group, key.framework, key.backbone or "", key.pin or "")):
-        name = family_id(key)
+    others = _others_in_group(loads, snapshot.groups)
+    for key in sorted(loads, key=lambda key: (key.group, key.framework, key.backbone or "", key.pin or "")):
+        name, group = family_id(key), snapshot.groups.get(key.group)
+        if group is None:
+            reason = f"its pool group {key.group!r} does not exist"
+            refused += [Refusal(bot, reason) for bot in loads[key].bots]
+            continue
+        bots = loads[key].weighed(capacity_of(group))
+        refused += [_oversized(loads[key], bot, group) for bot in sorted(bots.oversized)]
+        if not bots.total.bots:
+            continue
         routes = snapshot.table.families.get(name) if snapshot.table else None
         present = FamilyPlacement.of_routes(routes) if routes else None
         holder = families.get(name, present)
         if holder is not None and holder.key != key:
             reason = f"the id of its family, {name}, is that of {holder.key} already: give it another pin or backbone"
-            refused += [Refusal(bot.id, reason) for bot in by_family[key]]
+            refused += [Refusal(bot.id, reason) for bot in bots.fitting()]
             continue
-        family = _Family(key, snapshot, by_family[key], others=others[key.group])
-        placed = family.place_within_limit(present)
+        family = _Family(key, snapshot, bots, others=others[key.group])
+        placed = family.place(present)
         refused += family.refused
         if placed is not None:
             families[name] = placed
@@ -124,165 +136,182 @@ def place(snapshot: Snapshot, /) -> Placement:
     return Placement(families, tuple(refused), held)
 
 
-def _others_in_group(by_family: Mapping[FamilyKey, list[BotLoad]]) -> dict[GroupName, int]:
-    """How many bots each group has besides any one of them."""
+def _others_in_group(
+    loads: Mapping[FamilyKey, FamilyLoads], groups: Mapping[GroupName, PoolGroupSpec]
+) -> dict[GroupName, int]:
+    """How many bots that can be placed each group has besides any one of them."""
     others: dict[GroupName, int] = {}
-    for key, bots in by_family.items():
-        others[key.group] = others.get(key.group, -1) + len(bots)
+    for key, family in loads.items():
+        if key.group in groups:
+            bots = int(family.weighed(capacity_of(groups[key.group])).total.bots)
+            others[key.group] = others.get(key.group, -1) + bots
     return others
 
 
-def _reason_to_refuse(bot: BotLoad, group: PoolGroupSpec | None) -> str | None:
-    if group is None:
-        return f"its pool group {bot.key.group!r} does not exist"
-    if bot.footprint_bytes > group.pool_memory_bytes:
-        needed, available = format_bytes(bot.footprint_bytes), format_bytes(group.pool_memory_bytes)
-        return f"it needs {needed}, a pool of group {group.name!r} has {available}"
-    return None
+def _oversized(family: FamilyLoads, bot: BotId, group: PoolGroupSpec) -> Refusal:
+    needed, available = format_bytes(family.bots[bot].footprint_bytes), format_bytes(group.pool_memory_bytes)
+    return Refusal(bot, f"it needs {needed}, a pool of group {group.name!r} has {available}")
 
 
 class _Family:
     """One family's bots on their way to pools. Lives for one call of `place`."""
 
-    def __init__(self, key: FamilyKey, snapshot: Snapshot, bots: list[BotLoad], *, others: int) -> None:
+    def __init__(self, key: FamilyKey, snapshot: Snapshot, bots: WeighedBots, *, others: int) -> None:
         group = snapshot.groups[key.group]
         self.key = key
         self.id = family_id(key)
         self.replicas = group.shard_replicas
-        self.capacity = capacity_of(group)
         self.bots = bots
         self.refused: list[Refusal] = []
         self.held: str | None = None
         self._leaving = snapshot.leaving
-        self._at_least = snapshot.more_pools.get(self.id, 0)
+        self._at_least = max(group.shard_replicas, snapshot.more_pools.get(self.id, 0))
         self._limit = group.blast_radius_limit
         self._others = others
 
-    def place_within_limit(self, present: FamilyPlacement | None) -> FamilyPlacement | None:
-        """Where the family should be under its group's limit on the blast radius; pools are added to keep it.
+    def place(self, present: FamilyPlacement | None) -> FamilyPlacement | None:
+        """Where the family should be, given where it is, within its group's limit on the blast radius.
 
         What would break the limit, and is no better than what is, is not done: `held` says why, and a family that is
         not placed yet is refused.
         """
-        if self._limit is None:
-            return self._place(present, self._at_least)
-        placed, share = self._with_small_share(present, self._limit)
-        while share <= self._limit:
-            # As in `_place`: whether fewer would do from there is asked now, since the next call would ask it.
-            fewer, share = self._with_small_share(placed, self._limit)
-            if len(fewer.pools) >= len(placed.pools):
-                return placed
-            placed = fewer
-        if present is not None and share <= self._blast_share(present):
-            return placed
+        while True:
+            placed = self._grown(present)
+            share = self._blast_share(placed)
+            if self._limit is None or share <= self._limit:
+                return self._shrunk(present, placed)
+            if present is None or share >= self._blast_share(present):
+                break
+            present = placed
         reason = (
             f"with {len(placed.pools)} pools and k = {self.replicas} one bot takes {share:.1%} of the other bots of "
             f"group {self.key.group!r} with it, the limit is {self._limit:.1%}: more pools or a larger k would help"
         )
         if present is None:
-            self.refused += [Refusal(bot.id, reason) for bot in self.bots]
+            self.refused += [Refusal(bot.id, reason) for bot in self.bots.fitting()]
             return None
         self.held = f"family {self.id} stays as it is: {reason}"
         return present
 
-    def _with_small_share(self, present: FamilyPlacement | None, limit: float) -> tuple[FamilyPlacement, float]:
-        """A placement in as few pools as the limit allows, counted from those there are, and its worst bot's share."""
-        fewest = fewest_pools(len(self.bots), self._others, replicas=self.replicas, limit=limit)
-        at_least = max(self._at_least, min(fewest, _MOST_POOLS_FOR_BLAST))
-        placed = self._place(present, at_least)
-        share = self._blast_share(placed)
+    def _grown(self, present: FamilyPlacement | None) -> FamilyPlacement:
+        """A placement in as many pools as are needed, never in fewer than stay."""
         staying = sum(name not in self._leaving for name in present.pools) if present else 0
-        at_least = max(at_least, min(staying, _MOST_POOLS_FOR_BLAST))
-        while share > limit and fewest <= _MOST_POOLS_FOR_BLAST and at_least <= _MOST_POOLS_FOR_BLAST:
-            placed = self._place(present, at_least)
-            share = self._blast_share(placed)
-            at_least = max(at_least, len(placed.pools)) + max(1, at_least // 8)
-        return placed, share
+        count = max(self._at_least, self._pools_needed(_FILL_RATIO), staying)
+        fewest = count
+        if self._limit is not None:
+            fewest = fewest_pools(int(self.bots.total.bots), self._others, replicas=self.replicas, limit=self._limit)
+            count = max(count, min(fewest, _MOST_POOLS_FOR_BLAST))
+        while True:
+            placed = self._with_enough_pools(count, present)
+            if self._limit is None or self._blast_share(placed) <= self._limit:
+                return placed
+            count = max(count, len(placed.pools)) + 1
+            if max(fewest, count) > _MOST_POOLS_FOR_BLAST:
+                return placed
+
+    def _shrunk(self, present: FamilyPlacement | None, placed: FamilyPlacement) -> FamilyPlacement:
+        """A placement in fewer pools, where many less would do; else the same.
+
+        From where the bots are, that is least to move; and from `placed` too, since the next call would try that.
+        """
+        starts = [placed] if present is None or present is placed else [present, placed]
+        enough = max(self._at_least, self._pools_needed(_SHRINK_FILL_RATIO))
+        while len(placed.pools) > enough:
+            counts = dict.fromkeys((enough, len(placed.pools) - 1))
+            fewer = next(
+                (found for start in starts for count in counts if (found := self._in_pools(count, start))), None
+            )
+            if fewer is None:
+                break
+            placed, starts = fewer, [fewer]
+        return placed
 
     def _blast_share(self, placed: FamilyPlacement) -> float:
-        lost, _ = worst_pools(placed.shards, (bot.hash for bot in self.bots), placed.bits)
-        return lost / self._others if self._others else 0.0
-
-    def _place(self, present: FamilyPlacement | None, at_least: int) -> FamilyPlacement:
-        """Where the family should be, given where it is, in so many pools at least."""
-        least = max(at_least, self._pools_needed(_FILL_RATIO))
-        after_shrinking = max(least, self._pools_needed(_SHRINK_FILL_RATIO))
-        if present is None:
-            placed = self._with_enough_pools(least, None)
-        else:
-            staying = sum(name not in self._leaving for name in present.pools)
-            placed = self._with_enough_pools(max(least, min(staying, after_shrinking)), present)
-        # Big bots can need more pools than the fill ratios say. Whether fewer would do is asked here, until nothing
-        # changes any more, since the next call would ask it: a placement of its own result is that result.
-        while len(placed.pools) > after_shrinking:
-            fewer = self._with_enough_pools(after_shrinking, placed)
-            if len(fewer.pools) == len(placed.pools):
-                break
-            placed = fewer
-        return placed
+        if self._limit is None or not self._others:
+            return 0.0
+        counts = [int(weight.bots) for weight in self.bots.shards(placed.bits)]
+        return worst_pools(placed.shards, counts)[0] / self._others
 
     def _with_enough_pools(self, count: int, start: FamilyPlacement | None) -> FamilyPlacement:
         """A placement in `count` pools, or in as many more as it takes."""
         bits = start.bits if start else 0
+        is_same = start is not None and count == sum(name not in self._leaving for name in start.pools)
         while True:
-            bits = self._choose_bits(count, bits)
-            weights = self._weights(bits)
-            staying = tuple(name for name in start.pools if name not in self._leaving) if start else ()
-            pools = self._choose_pools(count, staying)
-            present = start.split_to(bits).shards if start else None
-            shards = assign(weights, bits, pools, present, replicas=self.replicas, capacity=self.capacity)
-            if shards is not None:
-                return FamilyPlacement(self.id, self.key, bits, pools, shards)
-            count += 1
+            bits = self._choose_bits(count, bits, must_be_fine=not is_same)
+            placed = self._try(count, bits, start)
+            if isinstance(placed, FamilyPlacement):
+                return placed
+            if bits < min(_enough_bits(count) + _FINER_BITS, MAX_SHARD_BITS) and not self._is_fine(bits):
+                bits += 1
+            else:
+                count += max(1, int(placed.fill_ratio(self.bots.capacity)))
+                is_same = False
+
+    def _in_pools(self, count: int, start: FamilyPlacement) -> FamilyPlacement | None:
+        """A placement in exactly `count` pools; None where none is found, or none within the limit."""
+        placed = self._try(count, max(start.bits, self._choose_bits(count, start.bits)), start)
+        if isinstance(placed, Overflow) or (self._limit is not None and self._blast_share(placed) > self._limit):
+            return None
+        return placed
+
+    def _try(self, count: int, bits: int, start: FamilyPlacement | None) -> FamilyPlacement | Overflow:
+        staying = tuple(name for name in start.pools if name not in self._leaving) if start else ()
+        pools = self._choose_pools(count, staying)
+        present = start.split_to(bits).shards if start else None
+        weights, capacity = self.bots.shards(bits), self.bots.capacity
+        shards = assign(weights, bits, pools, present, replicas=self.replicas, capacity=capacity)
+        if isinstance(shards, Overflow):
+            return shards
+        if start is not None and shards is start.shards and pools == start.pools:
+            return start
+        return FamilyPlacement(self.id, self.key, bits, pools, shards)
 
     def _pools_needed(self, fill_ratio: float) -> int:
-        total = sum(self._weights(0), Weight())
-        by_total = ceil(self.replicas * total.fill_ratio(self.capacity) / fill_ratio)
-        # No two bots of more than half a pool share one.
-        alone = sum(2 * bot.footprint_bytes > self.capacity.footprint_bytes for bot in self.bots)
-        return max(self.replicas, by_total, self.replicas * alone)
+        by_total = ceil(self.replicas * self.bots.total.fill_ratio(self.bots.capacity) / fill_ratio)
+        return max(self.replicas, by_total, self.replicas * self.bots.big)
 
-    def _weights(self, bits: int) -> list[Weight]:
-        return shard_weights(self.bots, bits, self.capacity)
-
-    def _choose_bits(self, pools: int, present_bits: int) -> int:
-        enough = max(_MIN_BITS, (pools * _SHARDS_PER_POOL - 1).bit_length())
+    def _choose_bits(self, pools: int, present_bits: int, *, must_be_fine: bool = False) -> int:
+        enough = _enough_bits(pools)
         bits = max(enough, present_bits)
         while bits < MAX_SHARD_BITS:
-            if all(weight.fits(self.capacity) for weight in self._weights(bits)) and (
-                bits >= enough + _FINER_BITS or self._is_fine(bits)
-            ):
+            fits = all(weight.fits(self.bots.capacity) for weight in self.bots.shards(bits))
+            if fits and (not must_be_fine or bits >= enough + _FINER_BITS or self._is_fine(bits)):
                 return bits
             bits += 1
         # With those gone that no splitting separates, coarser shards may do: a million of them is a last resort.
-        return self._choose_bits(pools, present_bits) if self._refuse_crowded() else MAX_SHARD_BITS
+        if self._refuse_crowded():
+            return self._choose_bits(pools, present_bits, must_be_fine=must_be_fine)
+        return MAX_SHARD_BITS
 
     def _is_fine(self, bits: int) -> bool:
         """Whether no shard is too heavy to even out with, its heaviest bot aside: splitting spreads the others."""
-        good = self.capacity.times(1 / _SHARE_OF_POOL)
-        return all(weight.fits(good) for weight in shards_without_heaviest(self.bots, bits, self.capacity))
+        good = self.bots.capacity.times(1 / _SHARE_OF_POOL)
+        if all(weight.fits(good) for weight in self.bots.shards(bits)):
+            return True
+        return all(weight.fits(good) for weight in self.bots.shards_without_heaviest(bits))
 
     def _refuse_crowded(self) -> bool:
         """Refuse bots that the finest shards still leave with more in one shard than a pool holds; whether any was."""
-        seated: list[BotLoad] = []
+        capacity = self.bots.capacity
+        crowded: set[BotId] = set()
         carried: dict[ShardIndex, Weight] = {}
-        for bot in sorted(self.bots, key=lambda bot: (bot.footprint_bytes, bot.id)):
+        for bot in sorted(self.bots.fitting(), key=lambda bot: (bot.footprint_bytes, bot.id)):
             shard = shard_of(bot.hash, MAX_SHARD_BITS)
-            before = carried.get(shard, Weight())
-            after = before + weight_of(bot, self.capacity)
-            if after.fits(self.capacity):
+            before = carried.get(shard, NOTHING)
+            after = before + weight_of(bot, capacity)
+            if after.fits(capacity):
                 carried[shard] = after
-                seated.append(bot)
                 continue
-            needed, pool = format_bytes(after.footprint_bytes), format_bytes(self.capacity.footprint_bytes)
+            needed, pool = format_bytes(int(after.footprint_bytes)), format_bytes(int(capacity.footprint_bytes))
             reason = (
                 f"it and {before.bots} whose hashes begin like its own need {needed}, a pool has {pool} and room "
-                f"for {self.capacity.bots} bots: give it a pin"
+                f"for {capacity.bots} bots: give it a pin"
             )
             self.refused.append(Refusal(bot.id, reason))
-        is_crowded = len(seated) < len(self.bots)
-        self.bots = seated
-        return is_crowded
+            crowded.add(bot.id)
+        if crowded:
+            self.bots = self.bots.without(crowded)
+        return bool(crowded)
 
     def _choose_pools(self, count: int, present: tuple[PoolName, ...]) -> tuple[PoolName, ...]:
         """`count` pools: those present, the latest made leave first, the lowest free ordinals come."""
@@ -301,3 +330,7 @@ class _Family:
             if ordinal > _MAX_ORDINAL:
                 break  # what is still in `kept` was not named by us; it is left to be drained
         return tuple(sorted(chosen + free[: count - len(chosen)]))
+
+
+def _enough_bits(pools: int) -> int:
+    return min(MAX_SHARD_BITS, max(_MIN_BITS, (pools * _SHARDS_PER_POOL - 1).bit_length()))

@@ -84,7 +84,7 @@ def test_the_placement_of_its_own_result_is_that_result(seen: Snapshot, later: S
 @LIGHT
 def test_the_order_of_bots_does_not_matter(seen: Snapshot, data: st.DataObject) -> None:
     """A snapshot is a set."""
-    shuffled = replace(seen, bots=tuple(data.draw(st.permutations(seen.bots))))
+    shuffled = replace(seen, bots=tuple(data.draw(st.permutations(tuple(seen.bots)))))
     assert place(shuffled).families == place(seen).families
     assert set(place(shuffled).refused) == set(place(seen).refused)
 
