@@ -47,12 +47,17 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             shard_replicas=draw(st.integers(1, 3)),
             bots_per_pool=draw(st.sampled_from([1, 2, 5, 20, 100])),
             pool_memory_bytes=draw(st.sampled_from([10, 100])) * MIB,
+            pool_rate_per_s=draw(st.sampled_from([0.0, 0.0, 10.0])),
+            blast_radius_limit=draw(st.sampled_from([None, None, None, 0.3])),
         )
         for name in (REALTIME, LAZY)
     }
     size = st.sampled_from([0, 1, MIB // 10, MIB, 3 * MIB, 6 * MIB, 10 * MIB, 11 * MIB])
+    rate = st.sampled_from([0.0, 0.0004, 1.0, 4.0, 9.0, 1000.0])
     bots = [
-        load(f"bot-{key.framework}-{key.backbone}-{number}", key, footprint_bytes=draw(size))
+        replace(
+            load(f"bot-{key.framework}-{key.backbone}-{number}", key, footprint_bytes=draw(size)), rate_per_s=draw(rate)
+        )
         for key in draw(st.sets(st.sampled_from(KEYS)))
         for number in range(draw(st.integers(1, 30)))
     ]

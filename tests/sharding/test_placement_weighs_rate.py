@@ -40,11 +40,27 @@ def test_rate_adds_pools_where_the_group_bounds_it() -> None:
     assert check_placement(place(seen), seen) == []
 
 
-def test_rate_counts_for_nothing_without_a_bound() -> None:
-    """It scales replicas then, and no pool comes for it."""
-    quiet = snapshot(loads(50))
-    asked = snapshot(busy(loads(50), [1000.0] * 50))
-    assert place(quiet) == place(asked)
+def test_rate_adds_no_pool_without_a_bound() -> None:
+    """It scales replicas then, whatever it is."""
+    asked = snapshot(busy(loads(400), [1000.0] * 400))
+    assert only_family(place(asked)).pools == only_family(place(snapshot(loads(400)))).pools
+
+
+@pytest.mark.parametrize(("pools", "replicas"), [(8, 1), (16, 2), (32, 4)])
+def test_pools_are_even_in_bytes_and_requests_at_once(pools: int, replicas: int) -> None:
+    """Under Zipf's law, where no single shard has more than a pool's mean, no pool has 1.1 times the mean of either."""
+    draw = random.Random(pools)
+    total = sum(1 / rank for rank in range(1, 20_001))
+    rates = [1000 / rank / total for rank in range(1, 20_001)]
+    draw.shuffle(rates)
+    sizes = [int(MIB * draw.uniform(0.5, 1.5)) for _ in rates]
+    bots = tuple(replace(bot, footprint_bytes=size) for bot, size in zip(loads(20_000), sizes, strict=True))
+    memory = int(replicas * sum(sizes) / pools / 0.79)
+    seen = snapshot(busy(bots, rates), group(pool_memory_bytes=memory, bots_per_pool=10**6, shard_replicas=replicas))
+    placed = carried(only_family(place(seen)), seen)
+    assert len(placed) == pools
+    for loaded in ([weight.footprint_bytes for weight in placed], [weight.rate_milli_per_s for weight in placed]):
+        assert max(loaded) <= 1.10 * sum(loaded) / pools
 
 
 def test_a_bot_too_busy_for_any_pool_counts_as_half_of_one() -> None:
