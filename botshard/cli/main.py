@@ -48,6 +48,7 @@ COMMANDS = (
     CommandEntry("explain", "fleet", "explain", "Tell where a bot is, and why."),
     CommandEntry("plan", "planning", "plan", "Show what would move, and change nothing."),
     CommandEntry("apply", "planning", "apply", "Ask the controller for what `plan` showed."),
+    CommandEntry("savings", "savings", "savings", "Tell what sharding by family saves in bytes."),
     CommandEntry("predict", "predicting", "predict", "Ask a bot through the router."),
     CommandEntry("doctor", "checkup", "doctor", "Check this machine, the store and the stack."),
     CommandEntry("version", "about", "version", "Print the version of botshard."),

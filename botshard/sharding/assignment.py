@@ -184,9 +184,8 @@ class _Assignment:
             for donor in pools:
                 if donor not in came and self._is_over_fair(donor):
                     if wanted is None:
-                        wanted = sorted(
-                            ((self._order.weight(ShardIndex(shard), to), to) for to in takers), reverse=True
-                        )
+                        weights = self._order.weights(ShardIndex(shard), takers)
+                        wanted = sorted(zip(weights, takers, strict=True), reverse=True)
                     wishes.append((wanted[0][0], shard, donor, [to for _, to in wanted]))
         wishes.sort(key=lambda wish: (wish[0], wish[1], wish[2]), reverse=True)
         for ratio in _GIVING_RATIOS:
@@ -264,7 +263,11 @@ class _Assignment:
             if present is not None and set(chosen) == set(present[shard]):
                 chosen = present[shard]
             elif len(pools) > 1:
-                by_weight = sorted(pools, key=lambda pool: self._order.weight(ShardIndex(shard), pool), reverse=True)
-                chosen = tuple(names[pool] for pool in by_weight)
+                by_weight = zip(self._order.weights(ShardIndex(shard), pools), chosen, strict=True)
+                chosen = tuple(name for _, name in sorted(by_weight, key=_weight, reverse=True))
             result.append(chosen)
         return tuple(result)
+
+
+def _weight(weighed: tuple[bytes, PoolName]) -> bytes:
+    return weighed[0]

@@ -19,6 +19,10 @@ _MOST_RATE = 1.06
 _BYTES, _RATE = 0, 1
 _MOST_TAKERS = 8
 """Pools that a shard of the fullest one is offered to, the emptiest first."""
+_LEAST_GAIN = 0.001
+"""Of the mean: what is worth a move."""
+_MOVES_PER_POOL = 8
+"""Moves at most, in each dimension: enough for what hashing leaves uneven, and an end for fleets of a few odd bots."""
 _MOST_SWAPPED = 8
 """Shards of either that are offered in exchange."""
 
@@ -118,14 +122,14 @@ class _Evening:
 
     def run(self, dimension: int, *, other_up_to: float) -> None:
         """Even out one dimension, while the other stays within a bound."""
-        for _ in range(len(self.weights)):
+        for _ in range(_MOVES_PER_POOL * len(self.carried)):
             fill = [pool.over(self.mean)[dimension] for pool in self.carried]
             fullest = max(range(len(fill)), key=lambda pool: (fill[pool], -pool))
             if fill[fullest] <= _EVEN_ENOUGH:
                 return
             takers = heapq.nsmallest(_MOST_TAKERS, range(len(fill)), key=lambda pool: (fill[pool], pool))
             best = min(self._moves(fullest, takers, dimension, other_up_to), default=None)
-            if best is None or best[0] >= fill[fullest]:
+            if best is None or best[0] > fill[fullest] - _LEAST_GAIN:
                 return
             _, shard, taker, back = best
             self._move(shard, fullest, taker)

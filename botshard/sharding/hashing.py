@@ -100,19 +100,18 @@ class RendezvousOrder:
 
     def of(self, shard: ShardIndex, /) -> list[int]:
         """All pools, best first."""
-        prefix = _order_prefix(shard, self._bits)
-        weights = []
-        for name in self._names:
-            state = prefix.copy()
-            state.update(name)
-            weights.append(state.digest())
+        weights = self.weights(shard, range(len(self._names)))
         return sorted(range(len(weights)), key=weights.__getitem__, reverse=True)
 
-    def weight(self, shard: ShardIndex, pool: int, /) -> bytes:
-        """How much a shard wants one pool: 8 bytes to compare as they are."""
-        state = _order_prefix(shard, self._bits)
-        state.update(self._names[pool])
-        return state.digest()
+    def weights(self, shard: ShardIndex, pools: Iterable[int], /) -> list[bytes]:
+        """How much a shard wants each of some pools: 8 bytes to compare as they are."""
+        prefix = _order_prefix(shard, self._bits)
+        names, weights = self._names, []
+        for pool in pools:
+            state = prefix.copy()
+            state.update(names[pool])
+            weights.append(state.digest())
+        return weights
 
     def first_guess(self, shard: ShardIndex, /) -> int:
         """A pool for a shard that carries nothing: one hash, not one for each pool."""

@@ -205,7 +205,8 @@ class _Family:
             placed = self._with_enough_pools(count, present)
             if self._limit is None or self._blast_share(placed) <= self._limit:
                 return placed
-            count = max(count, len(placed.pools)) + 1
+            count = max(count, len(placed.pools))
+            count += max(1, count // 3)
             if max(fewest, count) > _MOST_POOLS_FOR_BLAST:
                 return placed
 
