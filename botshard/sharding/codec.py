@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from botshard.sharding.catalog import Bot, FamilyKey, ResourceHints, Rollout, Version
 from botshard.sharding.errors import Problem
@@ -43,6 +44,9 @@ _DIGEST_DIGITS = frozenset("0123456789abcdef")
 # Printable ASCII: it becomes part of request lines and log lines as it stands.
 _URL = re.compile(r"https?://[!-.0-~](?:[!-~]*[!-.0-~])?\Z")
 _SHARD = re.compile(r"(?:0|[1-9][0-9]{0,6})\Z")
+_Keys: TypeAlias = dict[tuple[object, ...], FamilyKey]
+"""Family keys that were read already, by their fields: thousands of bots have the same few."""
+
 _KEY_FIELDS = ("group", "framework", "backbone", "pin")
 _VERSION_FIELDS = ("number", "artifact", "bytes", *_KEY_FIELDS, "publishedAtS", "memoryBytes", "ratePerS")
 
@@ -243,17 +247,18 @@ def decode_catalog(data: bytes, /, name: str = "catalog object") -> tuple[int, t
     reader.only("format", "revision", "bots")
     revision = reader.integer("revision", at_least=1)
     bots = []
+    keys: _Keys = {}
     for bot_id, entry in reader.members("bots"):
         if reader.note(check_bot_id(bot_id, entry.path)):
-            bots.append(_read_bot(BotId(bot_id), entry))
+            bots.append(_read_bot(BotId(bot_id), entry, keys))
     reader.finish(name)
     return revision, tuple(bots)
 
 
-def _read_bot(bot_id: BotId, reader: Reader) -> Bot:
+def _read_bot(bot_id: BotId, reader: Reader, keys: _Keys) -> Bot:
     reader.only("tenant", "rollout", "retired", "versions")
     tenant = TenantId(reader.text("tenant", check_tenant_id))
-    versions = tuple(_read_version(version) for version in reader.objects("versions"))
+    versions = tuple(_read_version(version, keys) for version in reader.objects("versions"))
     numbers = [version.number for version in versions]
     if not numbers or numbers != sorted(set(numbers)):
         reader.refuse("versions", numbers, "at least one version, numbers ascending")
@@ -265,7 +270,7 @@ def _read_bot(bot_id: BotId, reader: Reader) -> Bot:
     return Bot(bot_id, tenant, versions, rollout, reader.boolean("retired", default=False))
 
 
-def _read_version(reader: Reader) -> Version:
+def _read_version(reader: Reader, keys: _Keys) -> Version:
     reader.only(*_VERSION_FIELDS)
     artifact = reader.text("artifact")
     if len(artifact) != 64 or not _DIGEST_DIGITS.issuperset(artifact):
@@ -274,7 +279,7 @@ def _read_version(reader: Reader) -> Version:
         number=VersionNumber(reader.integer("number", at_least=1)),
         artifact=artifact,
         size_bytes=reader.integer("bytes"),
-        family_key=_read_key(reader),
+        family_key=_read_known_key(reader, keys),
         published_at_s=reader.integer("publishedAtS"),
         resources=ResourceHints(
             memory_bytes=reader.integer("memoryBytes") if "memoryBytes" in reader.value else None,
@@ -309,3 +314,17 @@ def _read_key(reader: Reader) -> FamilyKey:
         reader.optional_text("backbone", check_label),
         reader.optional_text("pin", check_label),
     )
+
+
+def _read_known_key(reader: Reader, keys: _Keys) -> FamilyKey:
+    """As `_read_key`; what was found right once is taken as it is, and one object stands for all bots of a family."""
+    fields = tuple(map(reader.value.get, _KEY_FIELDS))
+    if not all(isinstance(field, str | None) for field in fields):
+        return _read_key(reader)
+    key = keys.get(fields)
+    if key is None:
+        problems_before = len(reader.problems)
+        key = _read_key(reader)
+        if len(reader.problems) == problems_before:
+            keys[fields] = key
+    return key
