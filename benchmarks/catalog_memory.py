@@ -2,8 +2,8 @@
 
 20,000 bots (or as many as said) of four families in a folder, followed by a process as a router, a replica and the
 controller do. Memory is bytes a bot over the ids themselves, as Python was asked for them (`tracemalloc`) and as the
-system sees them (growth of the resident set); the peer keeps entries as they were published. Times are those of
-the first reading and of taking up 100 bots that were changed at once.
+system sees them (growth of the resident set); the peer keeps entries as they were published. Seconds are those of the
+first reading, of taking up 100 bots that were changed at once, and of finding that nothing has changed.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def _measure(folder: Path, count: int) -> list[Row]:
         rows += [
             _row(f"{role}, {count:,} bots: bytes a bot over its id", "bytes", figures, peer, has_bar=has_bar),
             _row(f"{role}, {count:,} bots: of the resident set", "rssBytes", figures, peer),
-            _row(f"{role}, {count:,} bots: first reading, s", "firstS", figures, peer),
-            _row(f"{role}, {count:,} bots: {_CHANGED} changed, s", "againS", figures, peer),
-            _row(f"{role}, {count:,} bots: nothing changed, s", "nothingS", figures, peer),
+            _row(f"{role}, {count:,} bots: first reading, s of CPU", "firstS", figures, peer),
+            _row(f"{role}, {count:,} bots: {_CHANGED} changed, s of CPU", "againS", figures, peer),
+            _row(f"{role}, {count:,} bots: nothing changed, s of CPU", "nothingS", figures, peer),
         ]
     return rows
 

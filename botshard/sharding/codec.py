@@ -198,14 +198,13 @@ def _read_shard(reader: Reader, text: str, bits: int) -> ShardIndex:
 
 
 def encode_catalog(revision: int, bots: Iterable[Bot], /) -> bytes:
-    """The bytes of one catalog object. `revision` grows with every write: equal content never has an equal ETag."""
-    return _to_bytes(
-        {
-            "format": CATALOG_FORMAT,
-            "revision": revision,
-            "bots": {bot.id: _bot_document(bot) for bot in sorted(bots, key=lambda bot: bot.id)},
-        }
-    )
+    """The bytes of one catalog object. `revision` grows with every write: equal content never has an equal ETag.
+
+    Each bot stands on a line of its own, so that of a changed object only the lines that differ need to be read.
+    """
+    frame = _to_bytes({"format": CATALOG_FORMAT, "revision": revision, "bots": {}})
+    lines = (_to_bytes({bot.id: _bot_document(bot)})[1:-1] for bot in sorted(bots, key=lambda bot: bot.id))
+    return b"\n".join((frame[:-2], b",\n".join(lines), frame[-2:]))
 
 
 def _bot_document(bot: Bot) -> dict[str, object]:

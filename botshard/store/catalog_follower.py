@@ -15,6 +15,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from botshard.sharding.bot_map import BotMap
 from botshard.sharding.catalog import Bot
+from botshard.sharding.catalog_lines import CatalogLines, read_changed_lines
 from botshard.sharding.errors import InvalidDocumentError
 from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId
@@ -54,6 +55,8 @@ class _Held:
     """The head's revision of it that was acted upon last."""
     count: int = 0
     """Bots of it of which something is kept."""
+    lines: CatalogLines | None = None
+    """Of what was accepted last; None: the next one is to be read whole."""
 
 
 class CatalogFollower(Generic[T]):
@@ -145,7 +148,7 @@ class CatalogFollower(Generic[T]):
                 for name in names:
                     held = self._held.get(name)
                     if held is not None and (held.etag is not None or held.revision):
-                        held.etag = None
+                        held.etag = held.lines = None
                         self._load(name)
             finally:
                 self._swap()
@@ -218,31 +221,55 @@ class CatalogFollower(Generic[T]):
         if blob is None:
             return
         held.etag = blob.etag
+        if self._take_lines(name, held, blob.data):
+            self.problems.pop(key, None)
+            return
         try:
             revision, entries = decode_hashed_object(name, blob.data)
         except InvalidDocumentError as error:
             self.problems[key] = str(error)
             return
         self.problems.pop(key, None)
-        self._take(name, held, entries)
-        held.revision = revision
+        self._take_whole(name, held, entries)
+        held.revision, held.lines = revision, CatalogLines.of(blob.data, bots=len(entries))
 
-    def _take(self, name: str, held: _Held, entries: Sequence[tuple[Bot, int]]) -> None:
+    def _take_lines(self, name: str, held: _Held, data: bytes) -> bool:
+        """Stage what the lines say that were not in the object before; False where it is to be read whole."""
+        changes = None if held.lines is None else read_changed_lines(held.lines, data)
+        if changes is None:
+            return False
+        index = int(name, 16)
+        hashed = [(bot, bot_hash(bot.id)) for bot in changes.bots]
+        before = [self._now(bot.id) for bot in changes.bots]
+        # Each line that is gone must be that of a bot which has a new one: else a bot has left, or stands there twice.
+        replaced = sum(entry is not None for entry in before)
+        if replaced != changes.gone or not all(catalog_object_index(of_bot) == index for _, of_bot in hashed):
+            return False
+        for (bot, hash_of_bot), entry in zip(hashed, before, strict=True):
+            held.count += self._stage(bot.id, entry, self._keep(bot, hash_of_bot))
+        held.revision, held.lines = changes.revision, changes.lines
+        return True
+
+    def _take_whole(self, name: str, held: _Held, entries: Sequence[tuple[Bot, int]]) -> None:
         """Stage what is kept of an object's bots, as far as it is something else than before."""
-        expected, count = held.count, 0
+        index, expected, count = int(name, 16), held.count, 0
         for bot, hash_of_bot in entries:
-            before, after = self._now(bot.id), self._keep(bot, hash_of_bot)
-            expected += (after is not None) - (before is not None)
+            after = self._keep(bot, hash_of_bot)
             count += after is not None
-            if before != after:
-                self._staged[bot.id] = after
+            expected += self._stage(bot.id, self._now(bot.id), after)
         if expected != count:
             # Bots have left the object, which happens to hardly any: looking for them is dearer than noting all ids.
-            present, index = {bot.id for bot, _ in entries}, int(name, 16)
+            present = {bot.id for bot, _ in entries}
             for bot_id in {*self.bots, *self._staged} - present:
                 if catalog_object_index(bot_hash(bot_id)) == index and self._now(bot_id) is not None:
                     self._staged[bot_id] = None
         held.count = count
+
+    def _stage(self, bot_id: BotId, before: T | None, after: T | None) -> int:
+        """Note a difference; by how many bots there are more now: -1, 0 or 1."""
+        if before != after:
+            self._staged[bot_id] = after
+        return (after is not None) - (before is not None)
 
     def _now(self, bot_id: BotId) -> T | None:
         return self._staged[bot_id] if bot_id in self._staged else self.bots.get(bot_id)
