@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
 
 from botshard.sharding.catalog import Bot, FamilyKey, ResourceHints, Rollout, Version
 from botshard.sharding.errors import Problem
@@ -34,6 +33,7 @@ from botshard.sharding.ids import (
 )
 from botshard.sharding.reading import Reader, parse_json
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, Linger, RoutingTable, Target
+from botshard.sharding.well_formed import KnownKeys, well_formed_bot
 
 __all__ = ["CATALOG_FORMAT", "TABLE_FORMAT", "decode_catalog", "decode_table", "encode_catalog", "encode_table"]
 
@@ -44,9 +44,6 @@ _DIGEST_DIGITS = frozenset("0123456789abcdef")
 # Printable ASCII: it becomes part of request lines and log lines as it stands.
 _URL = re.compile(r"https?://[!-.0-~](?:[!-~]*[!-.0-~])?\Z")
 _SHARD = re.compile(r"(?:0|[1-9][0-9]{0,6})\Z")
-_Keys: TypeAlias = dict[tuple[object, ...], FamilyKey]
-"""Family keys that were read already, by their fields: thousands of bots have the same few."""
-
 _KEY_FIELDS = ("group", "framework", "backbone", "pin")
 _VERSION_FIELDS = ("number", "artifact", "bytes", *_KEY_FIELDS, "publishedAtS", "memoryBytes", "ratePerS")
 
@@ -246,15 +243,16 @@ def decode_catalog(data: bytes, /, name: str = "catalog object") -> tuple[int, t
     reader.only("format", "revision", "bots")
     revision = reader.integer("revision", at_least=1)
     bots = []
-    keys: _Keys = {}
+    keys: KnownKeys = {}
     for bot_id, entry in reader.members("bots"):
         if reader.note(check_bot_id(bot_id, entry.path)):
-            bots.append(_read_bot(BotId(bot_id), entry, keys))
+            bot = well_formed_bot(BotId(bot_id), entry.value, keys)
+            bots.append(bot or _read_bot(BotId(bot_id), entry, keys))
     reader.finish(name)
     return revision, tuple(bots)
 
 
-def _read_bot(bot_id: BotId, reader: Reader, keys: _Keys) -> Bot:
+def _read_bot(bot_id: BotId, reader: Reader, keys: KnownKeys) -> Bot:
     reader.only("tenant", "rollout", "retired", "versions")
     tenant = TenantId(reader.text("tenant", check_tenant_id))
     versions = tuple(_read_version(version, keys) for version in reader.objects("versions"))
@@ -269,7 +267,7 @@ def _read_bot(bot_id: BotId, reader: Reader, keys: _Keys) -> Bot:
     return Bot(bot_id, tenant, versions, rollout, reader.boolean("retired", default=False))
 
 
-def _read_version(reader: Reader, keys: _Keys) -> Version:
+def _read_version(reader: Reader, keys: KnownKeys) -> Version:
     reader.only(*_VERSION_FIELDS)
     artifact = reader.text("artifact")
     if len(artifact) != 64 or not _DIGEST_DIGITS.issuperset(artifact):
@@ -315,7 +313,7 @@ def _read_key(reader: Reader) -> FamilyKey:
     )
 
 
-def _read_known_key(reader: Reader, keys: _Keys) -> FamilyKey:
+def _read_known_key(reader: Reader, keys: KnownKeys) -> FamilyKey:
     """As `_read_key`; what was found right once is taken as it is, and one object stands for all bots of a family."""
     fields = tuple(map(reader.value.get, _KEY_FIELDS))
     if not all(isinstance(field, str | None) for field in fields):
