@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from botshard.sharding.catalog import Bot
+from botshard.sharding.bot_map import BotMap
+from botshard.sharding.catalog import Bot, FamilyKey
 from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
-from botshard.sharding.hashing import bot_hash
 from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
 from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
-from botshard.store.catalog import CatalogFollower
+from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.intents import IntentFollower, Intents
 from botshard.store.layout import CONTROLLER_INTENTS
 from botshard.store.reports import ReplicaReport, ReportFollower
@@ -21,7 +22,7 @@ from botshard.store.table import TableFollower
 from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
 
-__all__ = ["Observation", "Observer", "bot_loads", "warmed_epochs"]
+__all__ = ["Estimates", "Observation", "Observer", "bot_loads", "warmed_epochs"]
 
 _ESTIMATE_RATIO = 1.1
 _ESTIMATE_BYTES = 64 * KIBIBYTE
@@ -55,13 +56,15 @@ class Observer:
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalog = CatalogFollower(store, clock_s=monotonic_s)
+        self._catalog: CatalogFollower[BotLoad] = CatalogFollower(store, keep=Estimates().keep, clock_s=monotonic_s)
         self._table = TableFollower(store)
         self._reports = ReportFollower(store)
         self._intents = IntentFollower(store)
         self._home = home
         self._groups = groups
-        self._hashes: dict[BotId, int] = {}
+        self._counted: BotMap[BotLoad] = BotMap()
+        self._bots_in: Counter[GroupName] = Counter()
+        """How many of the bots in `_counted` are in each group."""
         self._seen: object = None
         self._changed = False
         self._statuses: Mapping[PoolName, PoolStatus] = {}
@@ -77,7 +80,7 @@ class Observer:
         """
         # Kept until a look has come to its end: a change that was seen before something could not be read still counts.
         self._changed = self._groups.refresh() or self._changed
-        self._changed = bool(self._catalog.refresh()) or self._changed
+        self._changed = self._look_at_catalog() or self._changed
         self._changed = self._intents.refresh() or self._changed
         self._table.refresh()
         self._statuses = self._home.statuses()
@@ -95,10 +98,7 @@ class Observer:
 
     def observation(self) -> Observation:
         """What the last look has found."""
-        bots = self._catalog.bots
-        for bot_id in bots.keys() - self._hashes.keys():
-            self._hashes[bot_id] = bot_hash(bot_id)
-        loads = bot_loads(bots.values(), self._reports_seen.values(), self._hashes)
+        loads = bot_loads(self._catalog.bots.values(), self._reports_seen.values())
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
         intents = self._intents.intents
         snapshot = Snapshot(
@@ -136,14 +136,41 @@ class Observer:
         missing = {name: group for name, group in self._home.groups().items() if name not in self._groups.groups}
         if not missing:
             return {}
-        used = {bot.serving.family_key.group for bot in self._catalog.bots.values() if not bot.retired}
-        return {name: group for name, group in missing.items() if name in used}
+        return {name: group for name, group in missing.items() if self._bots_in[name]}
+
+    def _look_at_catalog(self) -> bool:
+        """Whether a bot that is to be served came, went or weighs something else; counts what did, and no other."""
+        changed = self._catalog.refresh()
+        before, after = self._counted, self._catalog.bots
+        self._counted = after
+        for bot_id in changed:
+            if (was := before.get(bot_id)) is not None:
+                self._bots_in[was.key.group] -= 1
+            if (load := after.get(bot_id)) is not None:
+                self._bots_in[load.key.group] += 1
+        return bool(changed)
 
 
-def bot_loads(
-    bots: Iterable[Bot], reports: Iterable[ReplicaReport], hashes: Mapping[BotId, int], /
-) -> tuple[BotLoad, ...]:
-    """Every bot that is to be served: the largest measured footprint of its replicas, else an estimate; rates added."""
+class Estimates:
+    """What a controller keeps of catalog entries: the load of each bot as it is estimated until it was measured."""
+
+    def __init__(self) -> None:
+        self._keys: dict[FamilyKey, FamilyKey] = {}
+
+    def keep(self, bot: Bot, hash_of_bot: int, /) -> BotLoad | None:
+        """The bot's load; None for a retired one, which has none."""
+        if bot.retired:
+            return None
+        version = bot.serving
+        hint = version.resources.memory_bytes
+        estimate = hint if hint is not None else int(version.size_bytes * _ESTIMATE_RATIO) + _ESTIMATE_BYTES
+        # One key a family, not one a bot.
+        key = self._keys.setdefault(version.family_key, version.family_key)
+        return BotLoad(bot.id, hash_of_bot, key, estimate)
+
+
+def bot_loads(bots: Iterable[BotLoad], reports: Iterable[ReplicaReport], /) -> tuple[BotLoad, ...]:
+    """The bots with what was measured of them: the largest footprint among the replicas, and the sum of their rates."""
     measured: dict[BotId, int] = {}
     rates: dict[BotId, float] = {}
     for report in reports:
@@ -151,16 +178,12 @@ def bot_loads(
             if bot.footprint_bytes:
                 measured[bot_id] = max(measured.get(bot_id, 0), bot.footprint_bytes)
             rates[bot_id] = rates.get(bot_id, 0.0) + bot.rate_per_s
-    loads = []
-    for entry in bots:
-        if entry.retired:
-            continue
-        version = entry.serving
-        hint = version.resources.memory_bytes
-        estimate = hint if hint is not None else int(version.size_bytes * _ESTIMATE_RATIO) + _ESTIMATE_BYTES
-        footprint = measured.get(entry.id, estimate)
-        loads.append(BotLoad(entry.id, hashes[entry.id], version.family_key, footprint, rates.get(entry.id, 0.0)))
-    return tuple(loads)
+    return tuple(
+        BotLoad(load.id, load.hash, load.key, measured.get(load.id, load.footprint_bytes), rates[load.id])
+        if load.id in rates
+        else load
+        for load in bots
+    )
 
 
 def warmed_epochs(

@@ -14,7 +14,7 @@ from botshard.sharding.hashing import bot_hash, family_id
 from botshard.sharding.ids import BotId, PoolName
 from botshard.sharding.routing import RoutingTable
 from botshard.store.base import ObjectStore
-from botshard.store.catalog import CatalogFollower
+from botshard.store.catalog_follower import CatalogFollower, whole_entry
 from botshard.store.layout import TABLE_CURRENT
 from botshard.store.reports import BotReport, ReplicaReport, read_reports
 from botshard.store.table import TableStore
@@ -69,7 +69,7 @@ class World:
 
 def read_catalog(store: ObjectStore, /) -> tuple[Mapping[BotId, Bot], dict[str, str]]:
     """Every bot, and why objects of the catalog cannot be read, by key. Raises: StoreError."""
-    follower = CatalogFollower(store)
+    follower = CatalogFollower(store, keep=whole_entry)
     follower.refresh()
     return follower.bots, follower.problems
 

@@ -33,6 +33,7 @@ __all__ = [
     "catalog_key",
     "catalog_key_of",
     "catalog_name",
+    "catalog_name_of",
     "is_digest",
     "pool_reports_prefix",
     "report_key",
@@ -59,7 +60,12 @@ def catalog_key(name: str, /) -> str:
 
 def catalog_key_of(bot_id: BotId, /) -> str:
     """Key of the catalog object that holds a bot."""
-    return catalog_key(f"{catalog_object_index(bot_hash(bot_id)):02x}")
+    return catalog_key(catalog_name_of(bot_id))
+
+
+def catalog_name_of(bot_id: BotId, /) -> str:
+    """Name of the catalog object that holds a bot."""
+    return CATALOG_OBJECTS[catalog_object_index(bot_hash(bot_id))]
 
 
 def catalog_name(key: str, /) -> str | None:

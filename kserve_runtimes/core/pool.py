@@ -181,8 +181,10 @@ class Pool:
         tell = failed != self._failed
         self._failed = failed
         if self.view is not None and self.is_complete and residents.settled() and self._is_listening:
-            tell |= self.warmed_epoch != self.view.epoch
-            self.warmed_epoch = self.view.epoch
+            # Where bots of ours may be in an object that cannot be read, a move to this pool has not come to its end.
+            if not self.view.unread:
+                tell |= self.warmed_epoch != self.view.epoch
+                self.warmed_epoch = self.view.epoch
             if not self.is_ready:
                 self.is_ready = tell = True
                 log.info("pool ready", extra=fields(epoch=self.epoch, bots=len(residents), failed=failed))
