@@ -58,7 +58,7 @@ def explain_bot(
         "bits": family_routes.bits,
         "shard": shard,
         "pools": [{"name": pool.name, "url": pool.url, "inFlight": pools[pool.name].outstanding} for pool in routed],
-        "goingTo": list(target.pools) if target else [],
+        "goingTo": list(target.pools) if target and target.has_begun else [],
         "stillAnsweredBy": list(linger.pools) if linger else [],
     }
     chosen = "the one with the fewest requests in flight" if group.realtime else "the first of them that answers"

@@ -19,6 +19,7 @@ from botshard.store.intents import IntentFollower, Intents
 from botshard.store.layout import CONTROLLER_INTENTS
 from botshard.store.reports import ReplicaReport, ReportFollower
 from botshard.store.table import TableFollower
+from shard_controller.failures import FailureFollower
 from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
 
@@ -65,6 +66,7 @@ class Observer:
         self._counted: BotMap[BotLoad] = BotMap()
         self._bots_in: Counter[GroupName] = Counter()
         """How many of the bots in `_counted` are in each group."""
+        self._failures = FailureFollower()
         self._seen: object = None
         self._changed = False
         self._statuses: Mapping[PoolName, PoolStatus] = {}
@@ -90,7 +92,8 @@ class Observer:
         self.reports_changed = reports != self._reports_seen
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
-        seen = (self._table.etag, self._statuses, warmed)
+        failing = self._failures.of_pools(reports, self._statuses, self._table.table)
+        seen = (self._table.etag, self._statuses, warmed, failing)
         changed = self._changed or seen != self._seen
         self._changed = False
         self._seen = seen
@@ -107,8 +110,10 @@ class Observer:
             table=self._table.table,
             pools=self._statuses,
             warmed=warmed,
-            leaving=frozenset(intents.drain),
+            leaving=intents.leaving,
             more_pools=intents.more_pools,
+            failing=self._failures.of_pools(self._reports_seen, self._statuses, self._table.table),
+            quarantined=frozenset(intents.quarantine),
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
 

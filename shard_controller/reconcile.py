@@ -14,7 +14,7 @@ from botshard.sharding.ids import Epoch
 from botshard.sharding.placement import Refusal, place
 from botshard.sharding.plan import Plan, plan
 from botshard.store.base import ObjectStore, PreconditionFailedError
-from botshard.store.intents import Intents, change_intents
+from botshard.store.intents import change_intents
 from botshard.store.reports import delete_report
 from botshard.store.table import TableStore
 from shard_controller.apply import apply
@@ -38,6 +38,7 @@ class Reconciler:
     home: PoolHome
     observer: Observer
     grace_s: float
+    budget_bots: int
     replan_interval_s: float
     now_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
@@ -63,7 +64,9 @@ class Reconciler:
             self._report(observed, Plan(ensure=(), table=None, remove=(), waiting=(waiting,)), ())
             return True
         placement = place(observed.snapshot)
-        step = plan(observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s)
+        step = plan(
+            observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s, budget_bots=self.budget_bots
+        )
         if observed.table_problem is not None:
             step = _over_a_bad_table(step, observed, now_s=self.now_s())
         try:
@@ -78,22 +81,18 @@ class Reconciler:
         return True
 
     def _forget_drained_pools(self, observed: Observation) -> None:
-        """What has been drained is gone from table and home: its name may be given to a pool again."""
+        """What has been left is gone from table and home: its name may be given to a pool again."""
         snapshot = observed.snapshot
         if snapshot.table is None or observed.table_problem is not None:
             return
         gone = snapshot.leaving.difference(snapshot.table.pools, snapshot.pools)
         if not gone:
             return
-
-        def without(intents: Intents) -> Intents:
-            return replace(intents, drain=tuple(name for name in intents.drain if name not in gone))
-
         try:
-            change_intents(self.store, without)
+            change_intents(self.store, lambda intents: intents.without(gone))
         except InvalidDocumentError:
             return  # damaged meanwhile: the next look says so
-        _log.info("pools drained", extra=fields(pools=", ".join(sorted(gone))))
+        _log.info("pools left", extra=fields(pools=", ".join(sorted(gone))))
 
     def _report(self, observed: Observation, step: Plan, refused: tuple[Refusal, ...]) -> None:
         problems = self.observer.problems()

@@ -17,7 +17,9 @@ from botshard.cli.output import note, print_document
 if TYPE_CHECKING:
     from botshard.cli.context import Session
     from botshard.cli.plan_view import PlanView
+    from botshard.sharding.fleet import Snapshot
     from botshard.sharding.ids import BotId
+    from botshard.sharding.plan import Plan
     from botshard.store.intents import Intents
     from shard_controller.observe import Observation, Observer
 
@@ -43,6 +45,10 @@ FamilyOption: TypeAlias = Annotated[
 DrainOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--drain", metavar="POOL", help="Leave this pool; may be repeated.")
 ]
+QuarantineOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--quarantine", metavar="POOL", help="Ask this pool nothing any more, at once; may be repeated."),
+]
 
 
 def plan(
@@ -51,6 +57,7 @@ def plan(
     add: AddOption = None,
     family: FamilyOption = None,
     drain: DrainOption = None,
+    quarantine: QuarantineOption = None,
     store: StoreOption = None,
     folder: FolderOption = None,
     as_json: AsJson = False,
@@ -75,7 +82,7 @@ def plan(
     from botshard.cli.texts import problem_notes
     from botshard.cli.wishes import Wish, wished_intents
 
-    wish = Wish(add, family, tuple(drain or ()))
+    wish = Wish(add, family, tuple(drain or ()), quarantine=tuple(quarantine or ()))
     with session(store, folder) as opened, _observer(opened, groups) as (observer, files):
         observed = _look(observer)
         view = _view(observed, wished_intents(observed.intents, wish, observed.snapshot), files, observer.problems())
@@ -96,6 +103,10 @@ def apply(
     undo_drain: Annotated[
         list[str] | None, typer.Option("--undo-drain", metavar="POOL", help="Shards may live in this pool again.")
     ] = None,
+    quarantine: QuarantineOption = None,
+    undo_quarantine: Annotated[
+        list[str] | None, typer.Option("--undo-quarantine", metavar="POOL", help="This pool may be asked again.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the controller has done it.")] = False,
     wait_s: Annotated[float, typer.Option(min=0, help="Seconds that --wait waits at most.")] = 600.0,
     store: StoreOption = None,
@@ -104,12 +115,17 @@ def apply(
 ) -> None:
     """Ask the controller for what `plan` showed.
 
-    What is asked for stays in the store until it is done or taken back: a drained pool is forgotten when it is gone,
-    added pools stay until --add 0. Pool groups are changed in their file, which the controller reads again by itself.
-    A drain that is taken back stops no move that has begun; it lets shards come again.
+    What is asked for stays in the store until it is done or taken back: a pool that is drained or quarantined is
+    forgotten when it is gone, added pools stay until --add 0. Pool groups are changed in their file, which the
+    controller reads again by itself. What is taken back stops no move that is under way; it lets shards come again.
+
+    A drained pool serves until its shards are loaded elsewhere. A quarantined one is asked nothing from now on: shards
+    that have another pool are served there, the others by their new pools, which load bots when they are asked.
 
     Examples:
       botshard apply --drain realtime-torch-8f25fe36-02c31a --wait
+
+      botshard apply --quarantine realtime-torch-8f25fe36-02c31a
 
       botshard apply --undo-drain realtime-torch-8f25fe36-02c31a
 
@@ -120,10 +136,12 @@ def apply(
     from botshard.cli.wishes import Wish, wished_intents
     from botshard.store.intents import change_intents
 
-    wish = Wish(add, family, tuple(drain or ()), tuple(undo_drain or ()))
+    wish = Wish(
+        add, family, tuple(drain or ()), tuple(undo_drain or ()), tuple(quarantine or ()), tuple(undo_quarantine or ())
+    )
     asks = wish != Wish()
     if not (asks or groups or wait):
-        raise WrongUsageError("nothing to apply: say --add N, --drain POOL or --undo-drain POOL")
+        raise WrongUsageError("nothing to apply: say --add N, --drain POOL, --quarantine POOL or undo one of them")
     with session(store, folder) as opened, _observer(opened, groups) as (observer, files):
         observed = _look(observer)
         snapshot = observed.snapshot
@@ -185,9 +203,16 @@ def _view(observed: Observation, intents: Intents, files: tuple[Path, ...], prob
         intents=intents,
         preview=preview(snapshot, placement, load_s=_load_times(observed)),
         waiting=step.waiting,
+        moved_at_once=_moved_at_once(snapshot),
         refused=placement.refused,
         problems=dict(problems),
     )
+
+
+def _moved_at_once(snapshot: Snapshot) -> int:
+    """Shards that have no pool but quarantined ones: their new pools are asked before they are warm."""
+    families = snapshot.table.families.values() if snapshot.table and snapshot.quarantined else ()
+    return sum(snapshot.quarantined.issuperset(pools) for family in families for pools in family.shards)
 
 
 def _load_times(observed: Observation) -> dict[BotId, float]:
@@ -209,24 +234,36 @@ def _follow(observer: Observer, *, deadline_s: float) -> None:
     from botshard.sharding.plan import plan as next_step
 
     said = ""
+    total = 0
     while True:
         observed = _look(observer)
         snapshot = observed.snapshot
         step = next_step(snapshot, place(snapshot), now_s=time.time(), grace_s=_GRACE_S)
-        families = snapshot.table.families.values() if snapshot.table else ()
-        moving = sum(len(family.targets) for family in families)
-        lingering = sum(len(family.lingering) for family in families)
-        left = set(snapshot.leaving).intersection(snapshot.table.pools if snapshot.table else ())
-        epoch = snapshot.table.epoch if snapshot.table else 0
-        line = f"table {epoch}: {moving} shards on their way, {lingering} linger, {len(left)} pools still to be left"
+        total = max(total, step.moving)
+        line = _progress(snapshot, step, total)
         if line != said:
             note(line)
             said = line
         if step.held:
             raise CommandError("\n".join(step.held))
+        if step.is_settled and step.stuck:
+            raise CommandError("\n".join(("nothing more moves until these bots load:", *step.stuck)))
         if step.is_settled and not snapshot.leaving:
             return
         if time.monotonic() > deadline_s:
             waiting = "; ".join(step.waiting) or "it has not acted: does a shard controller run?"
             raise CommandError(f"the controller has not finished in time; it waits: {waiting}")
         time.sleep(_POLL_S)
+
+
+def _progress(snapshot: Snapshot, step: Plan, total: int) -> str:
+    """How far the moves have come, in a line. `total`: shards that had to move when it began."""
+    table = snapshot.table
+    families = table.families.values() if table else ()
+    warming = sum(target.has_begun for family in families for target in family.targets.values())
+    lingering = sum(len(family.lingering) for family in families)
+    left = len(snapshot.leaving.intersection(table.pools if table else ()))
+    return (
+        f"table {table.epoch if table else 0}: {total - step.moving} of {total} shards moved, {warming} warm, "
+        f"{lingering} linger, {left} pools still to be left"
+    )

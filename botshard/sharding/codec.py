@@ -157,7 +157,7 @@ def _read_family(reader: Reader, epoch: Epoch) -> FamilyRoutes | None:
             shard = _read_shard(target, text, bits)
             target.only("pools", "since")
             pools = _read_pools(target, "pools", target.value.get("pools"), names)
-            targets[shard] = Target(pools, Epoch(target.integer("since", at_least=1, at_most=epoch)))
+            targets[shard] = Target(pools, Epoch(target.integer("since", at_most=epoch)))
     lingering = {}
     if "lingering" in reader.value:
         for text, linger in reader.members("lingering"):

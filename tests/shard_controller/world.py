@@ -43,6 +43,7 @@ class World:
         self.groups = folder / "groups.yaml"
         self.groups.write_text(REALTIME)
         self.now_s = 1_000_000.0
+        self.budget_bots = 200
         self._port = 40_000
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
@@ -56,6 +57,7 @@ class World:
             home,
             Observer(self.store, home, groups, monotonic_s=lambda: self.now_s),
             grace_s=5.0,
+            budget_bots=self.budget_bots,
             replan_interval_s=0.0,
             now_s=lambda: self.now_s,
             monotonic_s=lambda: self.now_s,
