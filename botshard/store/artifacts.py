@@ -25,9 +25,10 @@ from pathlib import Path
 
 from botshard.sharding.errors import InvalidDocumentError
 from botshard.store.atomic import local_errors, scratch_folder, sweep, whole_file
-from botshard.store.base import CorruptObjectError, ObjectNotFoundError, ObjectStore
+from botshard.store.base import CorruptObjectError, ObjectStore
 from botshard.store.layout import artifact_key, blob_key
 from botshard.store.manifests import ArtifactManifest, FileEntry, decode_manifest, describe_file, sha256_hex
+from botshard.store.presence import Presence
 
 __all__ = ["cached_manifest", "fetch_artifact", "read_manifest", "store_artifact"]
 
@@ -36,20 +37,32 @@ _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 
 
-def store_artifact(store: ObjectStore, manifest: ArtifactManifest, /, files: Mapping[str, Path]) -> str:
+def store_artifact(
+    store: ObjectStore, manifest: ArtifactManifest, /, files: Mapping[str, Path], *, presence: Presence | None = None
+) -> str:
     """Store an artifact whose manifest names exactly `files`; returns its digest. What is there already is not sent.
+
+    Args:
+        store: where to.
+        manifest: of the artifact.
+        files: its files, by their names in the manifest.
+        presence: what is there already, where many artifacts are stored; None: the store is asked.
 
     Raises: CorruptObjectError where a file is not (or no longer) what the manifest says; StoreError.
     """
+    there = presence or Presence(store)
     for name, entry in sorted(manifest.files.items()):
         key = blob_key(entry.sha256)
-        if _is_stored(store, key, entry.size_bytes):
-            continue
-        _store_blob(store, entry, files[name])
+        if not there.has(key, size_bytes=entry.size_bytes):
+            _store_blob(store, entry, files[name])
+            there.note(key, size_bytes=entry.size_bytes)
     data = manifest.encode()
-    if not _is_stored(store, artifact_key(manifest.digest), len(data)):
-        store.put(artifact_key(manifest.digest), data)
-    return manifest.digest
+    digest = sha256_hex(data)
+    key = artifact_key(digest)
+    if not there.has(key, size_bytes=len(data)):
+        store.put(key, data)
+        there.note(key, size_bytes=len(data))
+    return digest
 
 
 def read_manifest(store: ObjectStore, digest: str, /) -> ArtifactManifest:
@@ -118,14 +131,6 @@ def _store_blob(store: ObjectStore, entry: FileEntry, path: Path) -> None:
             store.delete(key)
     if found != entry:
         raise CorruptObjectError(str(path), expected=str(entry), found=str(found))
-
-
-def _is_stored(store: ObjectStore, key: str, size_bytes: int) -> bool:
-    """Whether an object is there with the size that its digest implies; a truncated one is written again."""
-    try:
-        return store.stat(key).size_bytes == size_bytes
-    except ObjectNotFoundError:
-        return False
 
 
 def _checked_manifest(data: bytes, digest: str, where: str) -> ArtifactManifest:
