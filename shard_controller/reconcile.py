@@ -57,6 +57,7 @@ class Reconciler:
             return False
         # Until this turn has been carried out: one that fails halfway is taken up again, although nothing changes.
         self._settled = False
+        started_s = self.monotonic_s()
         observed = self.observer.observation()
         if self.observer.unread:
             waiting = f"nothing is planned until {', '.join(sorted(self.observer.unread))} can be read"
@@ -66,6 +67,8 @@ class Reconciler:
         step = plan(observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s)
         if observed.table_problem is not None:
             step = _over_a_bad_table(step, observed, now_s=self.now_s())
+        took_s, bots = self.monotonic_s() - started_s, len(observed.snapshot.bots)
+        _log.debug("planned", extra=fields(bots=bots, took_s=took_s, is_settled=step.is_settled))
         try:
             apply(step, home=self.home, tables=self._tables, table_etag=observed.table_etag)
         except PreconditionFailedError:
