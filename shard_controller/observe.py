@@ -67,8 +67,8 @@ class Observer:
         self._statuses: Mapping[PoolName, PoolStatus] = {}
         self._held_groups: Mapping[GroupName, PoolGroupSpec] = {}
         self._reports_seen: Reports = {}
-        self.reports_changed = False
-        """Whether the last look found new reports."""
+        self.measured_anew = False
+        """Whether reports have told other footprints or rates than the last observation has: new ones alone do not."""
 
     def look(self) -> bool:
         """Look at everything once; True where anything but the reports has changed since the last look.
@@ -84,7 +84,8 @@ class Observer:
         if self._changed or self._seen is None:
             self._held_groups = self._groups_to_hold()
         reports = self._reports.refresh()
-        self.reports_changed = reports != self._reports_seen
+        told, told_before = ({key: report.bots for key, report in of.items()} for of in (reports, self._reports_seen))
+        self.measured_anew = self.measured_anew or told != told_before
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
         seen = (self._table.etag, self._statuses, warmed)
@@ -95,6 +96,7 @@ class Observer:
 
     def observation(self) -> Observation:
         """What the last look has found."""
+        self.measured_anew = False
         bots = self._catalog.bots
         for bot_id in bots.keys() - self._hashes.keys():
             self._hashes[bot_id] = bot_hash(bot_id)
@@ -111,6 +113,16 @@ class Observer:
             more_pools=intents.more_pools,
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
+
+    @property
+    def reports(self) -> Reports:
+        """As the last look has found them."""
+        return self._reports_seen
+
+    @property
+    def statuses(self) -> Mapping[PoolName, PoolStatus]:
+        """As the last look has found them."""
+        return self._statuses
 
     @property
     def unread(self) -> frozenset[str]:
