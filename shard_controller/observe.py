@@ -8,11 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from botshard.sharding.bot_map import BotMap
-from botshard.sharding.catalog import Bot, FamilyKey
 from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
-from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
 from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.intents import IntentFollower, Intents
@@ -22,12 +20,9 @@ from botshard.store.table import TableFollower
 from shard_controller.failures import FailureFollower
 from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
+from shard_controller.loads import Estimates, LoadFollower
 
-__all__ = ["Estimates", "Observation", "Observer", "bot_loads", "warmed_epochs"]
-
-_ESTIMATE_RATIO = 1.1
-_ESTIMATE_BYTES = 64 * KIBIBYTE
-"""A resident bot is its files, a tenth for the framework, and what processing needs: an estimate until measured."""
+__all__ = ["Observation", "Observer", "warmed_epochs"]
 
 Reports = Mapping[tuple[PoolName, str], ReplicaReport]
 
@@ -63,6 +58,9 @@ class Observer:
         self._intents = IntentFollower(store)
         self._home = home
         self._groups = groups
+        self._loads = LoadFollower()
+        self._touched: set[BotId] = set()
+        """Bots whose entries have changed since the last observation."""
         self._counted: BotMap[BotLoad] = BotMap()
         self._bots_in: Counter[GroupName] = Counter()
         """How many of the bots in `_counted` are in each group."""
@@ -72,8 +70,8 @@ class Observer:
         self._statuses: Mapping[PoolName, PoolStatus] = {}
         self._held_groups: Mapping[GroupName, PoolGroupSpec] = {}
         self._reports_seen: Reports = {}
-        self.reports_changed = False
-        """Whether the last look found new reports."""
+        self.measured_anew = False
+        """Whether reports have told other footprints or rates than the last observation has: new ones alone do not."""
 
     def look(self) -> bool:
         """Look at everything once; True where anything but the reports has changed since the last look.
@@ -89,7 +87,8 @@ class Observer:
         if self._changed or self._seen is None:
             self._held_groups = self._groups_to_hold()
         reports = self._reports.refresh()
-        self.reports_changed = reports != self._reports_seen
+        told, told_before = ({key: report.bots for key, report in of.items()} for of in (reports, self._reports_seen))
+        self.measured_anew = self.measured_anew or told != told_before
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
         failing = self._failures.of_pools(reports, self._statuses, self._table.table)
@@ -101,7 +100,11 @@ class Observer:
 
     def observation(self) -> Observation:
         """What the last look has found."""
-        loads = bot_loads(self._catalog.bots.values(), self._reports_seen.values())
+        loads = self._loads.follow(
+            self._catalog.bots, self._touched, self._reports_seen.values() if self.measured_anew else None
+        )
+        self.measured_anew = False
+        self._touched = set()
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
         intents = self._intents.intents
         snapshot = Snapshot(
@@ -116,6 +119,16 @@ class Observer:
             quarantined=frozenset(intents.quarantine),
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
+
+    @property
+    def reports(self) -> Reports:
+        """As the last look has found them."""
+        return self._reports_seen
+
+    @property
+    def statuses(self) -> Mapping[PoolName, PoolStatus]:
+        """As the last look has found them."""
+        return self._statuses
 
     @property
     def unread(self) -> frozenset[str]:
@@ -146,6 +159,7 @@ class Observer:
     def _look_at_catalog(self) -> bool:
         """Whether a bot that is to be served came, went or weighs something else; counts what did, and no other."""
         changed = self._catalog.refresh()
+        self._touched |= changed
         before, after = self._counted, self._catalog.bots
         self._counted = after
         for bot_id in changed:
@@ -154,41 +168,6 @@ class Observer:
             if (load := after.get(bot_id)) is not None:
                 self._bots_in[load.key.group] += 1
         return bool(changed)
-
-
-class Estimates:
-    """What a controller keeps of catalog entries: the load of each bot as it is estimated until it was measured."""
-
-    def __init__(self) -> None:
-        self._keys: dict[FamilyKey, FamilyKey] = {}
-
-    def keep(self, bot: Bot, hash_of_bot: int, /) -> BotLoad | None:
-        """The bot's load; None for a retired one, which has none."""
-        if bot.retired:
-            return None
-        version = bot.serving
-        hint = version.resources.memory_bytes
-        estimate = hint if hint is not None else int(version.size_bytes * _ESTIMATE_RATIO) + _ESTIMATE_BYTES
-        # One key a family, not one a bot.
-        key = self._keys.setdefault(version.family_key, version.family_key)
-        return BotLoad(bot.id, hash_of_bot, key, estimate)
-
-
-def bot_loads(bots: Iterable[BotLoad], reports: Iterable[ReplicaReport], /) -> tuple[BotLoad, ...]:
-    """The bots with what was measured of them: the largest footprint among the replicas, and the sum of their rates."""
-    measured: dict[BotId, int] = {}
-    rates: dict[BotId, float] = {}
-    for report in reports:
-        for bot_id, bot in report.bots.items():
-            if bot.footprint_bytes:
-                measured[bot_id] = max(measured.get(bot_id, 0), bot.footprint_bytes)
-            rates[bot_id] = rates.get(bot_id, 0.0) + bot.rate_per_s
-    return tuple(
-        BotLoad(load.id, load.hash, load.key, measured.get(load.id, load.footprint_bytes), rates[load.id])
-        if load.id in rates
-        else load
-        for load in bots
-    )
 
 
 def warmed_epochs(

@@ -53,11 +53,13 @@ class Reconciler:
     def reconcile(self) -> bool:
         """One turn; True where there was something to plan. Raises: WorldError."""
         changed = self.observer.look()
-        due = self.observer.reports_changed and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
+        self._forget_dead_replicas()
+        due = self.observer.measured_anew and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
         if not (changed or due or not self._settled or self.observer.problems() != self._problems):
             return False
         # Until this turn has been carried out: one that fails halfway is taken up again, although nothing changes.
         self._settled = False
+        started_s, started_cpu_s = self.monotonic_s(), time.thread_time()
         observed = self.observer.observation()
         if self.observer.unread:
             waiting = f"nothing is planned until {', '.join(sorted(self.observer.unread))} can be read"
@@ -69,6 +71,8 @@ class Reconciler:
         )
         if observed.table_problem is not None:
             step = _over_a_bad_table(step, observed, now_s=self.now_s())
+        took_s, cpu_s = self.monotonic_s() - started_s, time.thread_time() - started_cpu_s
+        _log.debug("planned", extra=fields(bots=len(observed.snapshot.bots), took_s=took_s, cpu_s=cpu_s))
         try:
             apply(step, home=self.home, tables=self._tables, table_etag=observed.table_etag)
         except PreconditionFailedError:
@@ -106,12 +110,10 @@ class Reconciler:
         if self._status.write(epoch=epoch, waiting=step.waiting, refused=refused, problems=problems):
             for refusal in refused[:10]:
                 _log.warning("bot cannot be placed", extra=fields(bot=refusal.bot, why=refusal.reason))
-        self._forget_dead_replicas(observed)
 
-    def _forget_dead_replicas(self, observed: Observation) -> None:
-        statuses = observed.snapshot.pools
-        for (pool, replica), report in observed.reports.items():
-            status = statuses.get(pool)
+    def _forget_dead_replicas(self) -> None:
+        for (pool, replica), report in self.observer.reports.items():
+            status = self.observer.statuses.get(pool)
             alive = status is not None and replica in status.members
             if not alive and self.now_s() - report.at_s > _DEAD_REPORT_S:
                 delete_report(self.store, pool, replica=replica)

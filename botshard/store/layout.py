@@ -21,6 +21,8 @@ from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId, PoolName
 
 __all__ = [
+    "ARTIFACTS_PREFIX",
+    "BLOBS_PREFIX",
     "CATALOG_HEAD",
     "CATALOG_OBJECTS",
     "CATALOG_PREFIX",
@@ -42,6 +44,8 @@ __all__ = [
 CATALOG_PREFIX = "catalog/"
 CATALOG_HEAD = "catalog/head.json"
 TABLE_CURRENT = "table/current.json"
+ARTIFACTS_PREFIX = "artifacts/"
+BLOBS_PREFIX = "blobs/"
 REPORTS_PREFIX = "reports/"
 CONTROLLER_STATUS = "controller/status.json"
 CONTROLLER_INTENTS = "controller/intents.json"
@@ -81,12 +85,12 @@ def is_digest(text: str, /) -> bool:
 
 def artifact_key(digest: str, /) -> str:
     """Key of the manifest with this sha256."""
-    return f"artifacts/{_checked(digest)}.json"
+    return f"{ARTIFACTS_PREFIX}{_checked(digest)}.json"
 
 
 def blob_key(sha256: str, /) -> str:
     """Key of the file contents with this sha256."""
-    return f"blobs/{_checked(sha256)[:2]}/{sha256}"
+    return f"{BLOBS_PREFIX}{_checked(sha256)[:2]}/{sha256}"
 
 
 def pool_reports_prefix(pool: PoolName, /) -> str:

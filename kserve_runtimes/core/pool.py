@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ T = TypeVar("T")
 
 _FIRST_REQUESTS_S: Final = 0.02
 """Time for the requests that wait in the socket's queue to be read, before the catalog is."""
+_CHECK_SHARE: Final = 0.1
+"""How much of its time the loop may spend on looking at all bots while they are loaded."""
 _UNKNOWN_GROUP_TIMEOUT_S: Final = 30.0
 """Until the table names this pool's group, and with it a deadline."""
 
@@ -93,6 +96,7 @@ class Pool:
         self._is_listening = False
         self._told_epoch = NO_EPOCH
         self._check_scheduled = False
+        self._next_check_s = 0.0
         self._failed = 0
         residents.on_change = self._schedule_check
 
@@ -167,13 +171,20 @@ class Pool:
         self._schedule_check()
 
     def _schedule_check(self) -> None:
-        # Hundreds of loads end within one turn of the loop; readiness is worth one look for all of them.
+        # Thousands of loads end one after the other, and a look at thousands of bots takes as long as a load: looks
+        # keep a distance that grows with what they take. A pool of a few bots is looked at in the loop's next turn.
         if not self._check_scheduled:
             self._check_scheduled = True
-            asyncio.get_running_loop().call_soon(self._check)
+            asyncio.get_running_loop().call_later(max(0.0, self._next_check_s - time.perf_counter()), self._check)
 
     def _check(self) -> None:
+        started_s = time.perf_counter()
         self._check_scheduled = False
+        self._look()
+        ended_s = time.perf_counter()
+        self._next_check_s = ended_s + (ended_s - started_s) / _CHECK_SHARE
+
+    def _look(self) -> None:
         residents = self.residents
         self.metrics.residents.set(sum(entry.slot is not None for entry in residents))
         self.metrics.resident_bytes.set(residents.footprint_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from botshard.local.home import LocalHome
@@ -13,7 +13,7 @@ from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, 
 from botshard.sharding.routing import RoutingTable
 from botshard.sharding.units import MEBIBYTE
 from botshard.store.catalog import CatalogStore
-from botshard.store.reports import ReplicaReport, write_report
+from botshard.store.reports import BotReport, ReplicaReport, write_report
 from botshard.store.table import TableStore
 from botshard.store.urls import open_store
 from shard_controller.group_files import GroupFiles
@@ -48,7 +48,7 @@ class World:
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
 
-    def controller(self) -> Reconciler:
+    def controller(self, *, replan_interval_s: float = 0.0) -> Reconciler:
         """A controller that has just started."""
         groups = GroupFiles((self.groups,))
         home = LocalPools(self.home)
@@ -58,7 +58,7 @@ class World:
             Observer(self.store, home, groups, monotonic_s=lambda: self.now_s),
             grace_s=5.0,
             budget_bots=self.budget_bots,
-            replan_interval_s=0.0,
+            replan_interval_s=replan_interval_s,
             now_s=lambda: self.now_s,
             monotonic_s=lambda: self.now_s,
         )
@@ -99,8 +99,16 @@ class World:
                 if self._reported.get((status.name, member)) != epoch:
                     self.report(status.name, member, warmed_epoch=epoch)
 
-    def report(self, pool: PoolName, replica: str, *, warmed_epoch: int, at_s: float | None = None) -> None:
-        """One replica's report, without bots."""
+    def report(
+        self,
+        pool: PoolName,
+        replica: str,
+        *,
+        warmed_epoch: int,
+        at_s: float | None = None,
+        bots: Mapping[BotId, BotReport] | None = None,
+    ) -> None:
+        """One replica's report."""
         self._reported[pool, replica] = warmed_epoch
         write_report(
             self.store,
@@ -116,7 +124,7 @@ class World:
                 base_rss_bytes=0,
                 in_flight=0,
                 requests_total=0,
-                bots={},
+                bots=bots or {},
             ),
         )
 
