@@ -1,0 +1,161 @@
+"""Steady load from `drills.asker`, and what it has seen between two moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from drills.bots import DrillBot
+
+__all__ = ["Exchange", "Load", "Seen", "Stream", "running_load"]
+
+_STOP_S = 60.0
+_BEHIND_S = 1.0
+"""How long the last results may take to be in the file."""
+
+
+class Exchange(NamedTuple):
+    """One request and what came of it."""
+
+    stream: str
+    due_s: float
+    """When it was sent, monotonic seconds of this machine."""
+    took_s: float
+    bot: str
+    status: int
+    """0: no answer."""
+    retry_after: str
+    problem: str
+    """Empty: the right answer."""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it was answered, and not by that bot's weights."""
+        return self.status == 200 and bool(self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Some bots that are asked in turn."""
+
+    name: str
+    rate_per_s: float
+    bots: Sequence[DrillBot]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a stream has seen in some time."""
+
+    exchanges: Sequence[Exchange]
+
+    @property
+    def failures(self) -> list[Exchange]:
+        """Requests without an answer of 200."""
+        return [exchange for exchange in self.exchanges if exchange.status != 200]
+
+    @property
+    def wrong(self) -> list[Exchange]:
+        """Answers that other weights have given."""
+        return [exchange for exchange in self.exchanges if exchange.is_wrong]
+
+    def percentile_ms(self, share: float) -> float:
+        """Latency that this share of the requests stayed under, milliseconds."""
+        took = sorted(exchange.took_s for exchange in self.exchanges)
+        return took[min(len(took) - 1, int(share * len(took)))] * 1e3 if took else float("nan")
+
+
+class Load:
+    """A load that runs."""
+
+    def __init__(self, results: Path) -> None:
+        self._path = results
+        self._results = results.open()
+        self._exchanges: list[Exchange] = []
+        self._partial = ""
+
+    def seen(self, stream: str, since_s: float, until_s: float = float("inf")) -> Seen:
+        """Requests that were due from `since_s` on and before `until_s`, of those that are over."""
+        self.read()
+        chosen = [
+            exchange
+            for exchange in self._exchanges
+            if exchange.stream == stream and since_s <= exchange.due_s < until_s
+        ]
+        return Seen(chosen)
+
+    def problems_since(self, since_s: float) -> list[Exchange]:
+        """Whatever was not the right answer, of any stream."""
+        self.read()
+        return [exchange for exchange in self._exchanges if exchange.problem and exchange.due_s >= since_s]
+
+    def watch(self, seconds: float) -> tuple[float, float]:
+        """Let it run for so long; the moments between which that was, all of whose results are here by now."""
+        since_s = time.monotonic()
+        time.sleep(seconds)
+        until_s = time.monotonic()
+        time.sleep(_BEHIND_S)
+        return since_s, until_s
+
+    def read(self) -> None:
+        """Take up what has come since."""
+        if self._results.closed:
+            return  # the load has ended, and all of it was read then
+        text = self._partial + self._results.read()
+        lines = text.split("\n")
+        self._partial = lines.pop()
+        self._exchanges += [Exchange(*json.loads(line)) for line in lines]
+
+    def close(self) -> None:
+        """Read no more."""
+        self._results.close()
+
+
+@contextmanager
+def running_load(folder: Path, url: str, streams: Sequence[Stream], *, environ: Mapping[str, str]) -> Iterator[Load]:
+    """Load on a router within this context; after it, all results are there."""
+    address = urlsplit(url)
+    results = folder / "results.jsonl"
+    results.touch()
+    orders = folder / "orders.json"
+    orders.write_text(
+        json.dumps(
+            {
+                "host": address.hostname,
+                "port": address.port,
+                "results": str(results),
+                "streams": [
+                    {
+                        "name": stream.name,
+                        "ratePerS": stream.rate_per_s,
+                        "bots": [{"id": b.id, "question": b.question, "answer": b.answer} for b in stream.bots],
+                    }
+                    for stream in streams
+                ],
+            }
+        )
+    )
+    load = Load(results)
+    command = [sys.executable, "-m", "drills.asker", str(orders)]
+    process = subprocess.Popen(command, env=dict(environ), cwd=Path(__file__).parent.parent, start_new_session=True)
+    try:
+        yield load
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        load.read()
+        load.close()
