@@ -168,14 +168,14 @@ def main() -> int:
         for stream in orders["streams"]
     ]
 
-    async def run() -> None:
-        with Path(orders["results"]).open("a") as results:
-            asker = _Asker(host, port, results)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asker.stop)
-            gc.freeze()
-            await asker.run(streams)
+    async def run(results: TextIO) -> None:
+        asker = _Asker(host, port, results)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asker.stop)
+        gc.freeze()
+        await asker.run(streams)
 
-    uvloop.run(run())
+    with Path(orders["results"]).open("a") as results:
+        uvloop.run(run(results))
     return 0
 
 

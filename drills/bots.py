@@ -1,4 +1,4 @@
-"""Bots whose answers tell them apart: each has weights of its own, and what it must answer is computed from them here."""
+"""Bots whose answers tell them apart: each has weights of its own, and what it must answer is computed here."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def random_change(place: Place, chance: random.Random) -> Change:
             name = chance.choice(pools)
             return _applied(place, "drain", str(name), "--drain", name)
         case "bound":
-            return _shaped(place, group, replace(shape, bots=chance.choice([b for b in _BOUNDS[group] if b != shape.bots])))
+            bots = chance.choice([bound for bound in _BOUNDS[group] if bound != shape.bots])
+            return _shaped(place, group, replace(shape, bots=bots))
         case _:
             return _shaped(place, group, replace(shape, copies=3 - shape.copies))
 

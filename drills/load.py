@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from drills.bots import DrillBot
 
-__all__ = ["Exchange", "Load", "Seen", "Stream", "running_load"]
+__all__ = ["Exchange", "Load", "Seen", "Span", "Stream", "running_load"]
+
+Span: TypeAlias = tuple[float, float]
+"""From a moment to another one, monotonic seconds."""
 
 _STOP_S = 60.0
 _BEHIND_S = 1.0
@@ -84,13 +87,13 @@ class Load:
         self._exchanges: list[Exchange] = []
         self._partial = ""
 
-    def seen(self, stream: str, since_s: float, until_s: float = float("inf")) -> Seen:
-        """Requests that were due from `since_s` on and before `until_s`, of those that are over."""
+    def seen(self, stream: str, *spans: Span) -> Seen:
+        """Requests that were due in these spans of time, of those that are over."""
         self.read()
         chosen = [
             exchange
             for exchange in self._exchanges
-            if exchange.stream == stream and since_s <= exchange.due_s < until_s
+            if exchange.stream == stream and any(since_s <= exchange.due_s < until_s for since_s, until_s in spans)
         ]
         return Seen(chosen)
 
@@ -99,8 +102,8 @@ class Load:
         self.read()
         return [exchange for exchange in self._exchanges if exchange.problem and exchange.due_s >= since_s]
 
-    def watch(self, seconds: float) -> tuple[float, float]:
-        """Let it run for so long; the moments between which that was, all of whose results are here by now."""
+    def watch(self, seconds: float) -> Span:
+        """Let it run for so long; when that was. All results of that time are here by now."""
         since_s = time.monotonic()
         time.sleep(seconds)
         until_s = time.monotonic()

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from benchmarks.report import Row, parser, publish
 from drills.place import say
+from drills.pool_killed import pool_killed
 from drills.reshard import controller_killed, reshard
+from drills.rolling import rolling_restart
 
 __all__ = ["DRILLS", "main"]
 
@@ -21,6 +23,10 @@ DRILLS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
     "reshard": lambda folder, chosen: reshard(folder, rounds=chosen.rounds, seed=chosen.seed),
     "controller-killed": lambda folder, chosen: controller_killed(
         folder, rounds=max(1, chosen.rounds // 2), seed=chosen.seed
+    ),
+    "pool-killed": lambda folder, chosen: pool_killed(folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed),
+    "rolling-restart": lambda folder, chosen: rolling_restart(
+        folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed
     ),
 }
 

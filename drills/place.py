@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,8 @@ from botshard.cli.main import run as run_botshard
 from botshard.local.processes import start_ticks_of
 from botshard.local.stack_process import StackProcess
 from botshard.sharding.fleet import PoolPhase
-from botshard.sharding.ids import GroupName, PoolName
+from botshard.sharding.hashing import bot_hash
+from botshard.sharding.ids import BotId, GroupName, PoolName
 from botshard.sharding.routing import FamilyRoutes, RoutingTable
 from botshard.store.base import ObjectStore
 from botshard.store.table import TableStore
@@ -107,15 +108,9 @@ class Place:
 
     def bots_of(self, pool: PoolName) -> set[str]:
         """Ids of the bots that live in a pool, and those for whom it answers still."""
-        from botshard.sharding.hashing import bot_hash
-
         table = self.table
         route = table.pools[pool]
-        return {
-            bot.id
-            for bot in self.bots[route.group]
-            if table.owns(pool, route.family, bot_hash(bot.id))  # type: ignore[arg-type]
-        }
+        return {bot.id for bot in self.bots[route.group] if table.owns(pool, route.family, bot_hash(BotId(bot.id)))}
 
     def botshard(self, *arguments: str) -> tuple[int, str]:
         """Run a command as an operator would; exit code and what it printed."""
@@ -213,8 +208,3 @@ def set_up(
         store.close()
     finally:
         stack.stop()
-
-
-def with_copies(shape: GroupShape, copies: int) -> GroupShape:
-    """The same group with another number of pools a shard."""
-    return replace(shape, copies=copies)
