@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.report import Row, parser, publish
+from drills.damage import damage
 from drills.place import say
 from drills.pool_killed import pool_killed
 from drills.reshard import controller_killed, reshard
@@ -28,6 +29,7 @@ DRILLS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
     "rolling-restart": lambda folder, chosen: rolling_restart(
         folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed
     ),
+    "damage": lambda folder, chosen: damage(folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed),
 }
 
 

@@ -181,6 +181,7 @@ def set_up(
     bots: Mapping[GroupName, int],
     rates_per_s: Mapping[GroupName, float],
     seed: int,
+    warm_up_s: float = _WARM_UP_S,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Place]:
     """A stack that serves all its bots, under load, for as long as this context lasts; nothing is left running."""
@@ -203,7 +204,7 @@ def set_up(
         place.wait_until_ready()
         streams = [Stream(str(group), rates_per_s[group], made[group]) for group in made]
         with running_load(folder, url, streams, environ=environ) as place.load:
-            place.load.watch(_WARM_UP_S)
+            place.load.watch(warm_up_s)
             yield place
         store.close()
     finally:

@@ -18,10 +18,9 @@ from drills.load import Exchange, Span
 from drills.place import REALTIME, GroupShape, Place, say, set_up, wait_until
 from drills.verdict import none_row, p99_row, stream_rows
 
-__all__ = ["pool_killed"]
+__all__ = ["kill_pools_in", "pool_killed"]
 
-_SHAPE = GroupShape(bots=24, copies=2, replicas_max=1)
-_BOTS = {REALTIME: 24}
+_BOTS = 24
 _RATES_PER_S = {REALTIME: 120.0}
 _DEAD_S = 2.0
 """How long a pool is kept from coming back."""
@@ -31,22 +30,30 @@ _CALM_S = 5.0
 
 def pool_killed(folder: Path, *, rounds: int, seed: int) -> list[Row]:
     """`rounds` pools killed with two pools a shard, and as many with one."""
+    shapes = {REALTIME: GroupShape(bots=_BOTS, copies=2)}
+    with set_up(folder, shapes=shapes, bots={REALTIME: _BOTS}, rates_per_s=_RATES_PER_S, seed=seed) as place:
+        return kill_pools_in(place, rounds=rounds, seed=seed)
+
+
+def kill_pools_in(place: Place, *, rounds: int, seed: int) -> list[Row]:
+    """The same in a place that is there."""
     chance = random.Random(seed)  # noqa: S311 - no secret
+    bots = len(place.bots[REALTIME])
     rows: list[Row] = []
-    shapes = {REALTIME: _SHAPE}
-    with set_up(folder, shapes=shapes, bots=_BOTS, rates_per_s=_RATES_PER_S, seed=seed) as place:
-        calm = place.load.watch(_CALM_S)
-        spans = [_kill(place, chance, number, rounds)[0] for number in range(1, rounds + 1)]
-        rows += stream_rows("pool-killed, k = 2", place.load, REALTIME, spans)
-        rows.append(p99_row("pool-killed, k = 2", place.load, REALTIME, before=[calm], during=spans, bar=False))
-        place.shape(REALTIME, replace(_SHAPE, copies=1, bots=12))
-        place.apply()
-        place.wait_until_ready()
-        kills = [_kill(place, chance, number, rounds) for number in range(1, rounds + 1)]
-        for span, bots in kills:
-            others = [e for e in place.load.seen(REALTIME, span).exchanges if e.bot not in bots]
-            place.load.problems_since(span[0])
-            rows += _rows_of_one(place, span, bots, others)
+    place.shape(REALTIME, GroupShape(bots=bots, copies=2, replicas_max=1))
+    place.apply()
+    place.wait_until_ready()
+    calm = place.load.watch(_CALM_S)
+    spans = [_kill(place, chance, number, rounds)[0] for number in range(1, rounds + 1)]
+    rows += stream_rows("pool-killed, k = 2", place.load, REALTIME, spans)
+    rows.append(p99_row("pool-killed, k = 2", place.load, REALTIME, before=[calm], during=spans, bar=False))
+    place.shape(REALTIME, GroupShape(bots=bots // 2, copies=1, replicas_max=1))
+    place.apply()
+    place.wait_until_ready()
+    kills = [_kill(place, chance, number, rounds) for number in range(1, rounds + 1)]
+    for span, own in kills:
+        others = [e for e in place.load.seen(REALTIME, span).exchanges if e.bot not in own]
+        rows += _rows_of_one(place, span, own, others)
     return _summed(rows)
 
 
@@ -58,7 +65,7 @@ def _kill(place: Place, chance: random.Random, number: int, rounds: int) -> tupl
     killed = 0
     while time.monotonic() < began_s + _DEAD_S:
         killed += place.kill("replica", name)
-        time.sleep(0.005)
+        time.sleep(chance.uniform(0.005, 0.15))  # some die while they start, some while they answer
     wait_until(
         lambda: place.stack.statuses()[name].ready_replicas,
         within_s=_BACK_S,

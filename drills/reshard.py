@@ -15,13 +15,14 @@ from drills.load import Span
 from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, say, set_up
 from drills.verdict import count_row, p99_row, stream_rows
 
-__all__ = ["controller_killed", "reshard"]
+__all__ = ["controller_killed", "reshard", "reshard_in"]
 
 _SHAPES = {REALTIME: GroupShape(bots=36), NON_REALTIME: GroupShape(bots=10)}
 _BOTS = {REALTIME: 48, NON_REALTIME: 12}
 _RATES_PER_S = {REALTIME: 100.0, NON_REALTIME: 20.0}
 _ROUNDS_BETWEEN = 10
 """A calm while is looked at before each so many re-shards: what else the machine does may change in minutes."""
+_AFTER_S = 1.0
 _IDLE_CHANGES = 5
 """How many changes in a row may change nothing before a drill gives up."""
 _FIRST_S = 3.0
@@ -39,16 +40,22 @@ def controller_killed(folder: Path, *, rounds: int, seed: int, calm_s: float = 6
 
 
 def _drill(name: str, folder: Path, *, rounds: int, seed: int, calm_s: float, kills: bool) -> list[Row]:
+    with set_up(folder, shapes=_SHAPES, bots=_BOTS, rates_per_s=_RATES_PER_S, seed=seed) as place:
+        return reshard_in(place, name, rounds=rounds, seed=seed, calm_s=calm_s, kills=kills)
+
+
+def reshard_in(place: Place, name: str, *, rounds: int, seed: int, calm_s: float, kills: bool) -> list[Row]:
+    """`rounds` random re-shards of a place that is there; `calm_s`: 0 leaves latency out."""
     calm: list[Span] = []
     during: list[Span] = []
-    with set_up(folder, shapes=_SHAPES, bots=_BOTS, rates_per_s=_RATES_PER_S, seed=seed) as place:
-        series = _Series(name, place, random.Random(seed), rounds, kills=kills)  # noqa: S311 - no secret
-        while series.goes_on:
+    series = _Series(name, place, random.Random(seed), rounds, kills=kills)  # noqa: S311 - no secret
+    while series.goes_on:
+        if calm_s:
             calm.append(place.load.watch(calm_s))
-            began_s = time.monotonic()
-            series.run(_ROUNDS_BETWEEN)
-            during.append((began_s, time.monotonic()))
-        load = place.load
+        began_s = time.monotonic()
+        series.run(_ROUNDS_BETWEEN)
+        during.append((began_s, time.monotonic()))
+    place.load.watch(_AFTER_S)
     rows = [
         count_row(f"{name}: re-shards settled", series.settled, rounds, peers=dict(sorted(series.kinds.items()))),
         Row(f"{name}: a re-shard, median, s", statistics.median(series.took_s or [float("nan")])),
@@ -56,8 +63,9 @@ def _drill(name: str, folder: Path, *, rounds: int, seed: int, calm_s: float, ki
     if kills:
         rows.append(count_row(f"{name}: controllers killed in them", series.killed, rounds))
     for group in (REALTIME, NON_REALTIME):
-        rows += stream_rows(name, load, group, during)
-        rows.append(p99_row(name, load, group, before=calm, during=during, bar=group == REALTIME))
+        rows += stream_rows(name, place.load, group, during)
+        if calm:
+            rows.append(p99_row(name, place.load, group, before=calm, during=during, bar=group == REALTIME))
     return rows
 
 
