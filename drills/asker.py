@@ -2,7 +2,7 @@
 
 An open loop: each stream asks its bots in turn at a fixed rate, whether or not answers come, and latency counts from
 the moment at which a request was due. Every request has a connection of its own and is asked once, so whatever fails,
-fails here. One line an answer goes to the file of results.
+fails here. One line an answer goes to the file of results; a number alone says up to when all that was due is over.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Asker:
         self._results = results
         self._loop = asyncio.get_running_loop()
         self._asking: set[asyncio.Task[None]] = set()
-        self._open = 0
+        self._open: list[float] = []
         self._stopped = asyncio.Event()
         self._answered = asyncio.Event()
 
@@ -111,12 +111,15 @@ class _Asker:
     async def run(self, streams: Sequence[tuple[str, float, Sequence[_Question]]]) -> None:
         asking = [asyncio.create_task(self._ask_on(*stream)) for stream in streams]
         while not self._stopped.is_set():
+            now_s = time.monotonic()
+            self._results.write(f"{min(self._open, default=now_s)}\n")
             self._results.flush()
             await self._pause(_FLUSH_S)
         await asyncio.gather(*asking)
         while self._open:
             self._answered.clear()
             await self._answered.wait()
+        self._results.write(f"{time.monotonic()}\n")
 
     async def _ask_on(self, name: str, rate_per_s: float, questions: Sequence[_Question]) -> None:
         began_s, sent = time.monotonic(), 0
@@ -128,7 +131,7 @@ class _Asker:
                 continue
             question = questions[sent % len(questions)]
             sent += 1
-            self._open += 1
+            self._open.append(due_s)
             task = self._loop.create_task(self._ask(question, partial(self._on_end, name, question.bot, due_s)))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
@@ -141,7 +144,7 @@ class _Asker:
             exchange.refused(error)
 
     def _on_end(self, stream: str, bot: str, due_s: float, status: int, problem: str, retry_after: str) -> None:
-        self._open -= 1
+        self._open.remove(due_s)
         self._answered.set()
         took_s = time.monotonic() - due_s
         line = json.dumps([stream, due_s, took_s, bot, status, retry_after, problem[:500]])

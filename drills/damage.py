@@ -122,7 +122,7 @@ def _told(what: str, place: Place, harm: Callable[[Place], None]) -> Iterator[Ro
     harm(place)
     took_s = time.monotonic() - began_s
     place.load.watch(_AFTER_S)
-    span = (began_s, time.monotonic() - 1.0)
+    span = (began_s, time.monotonic())
     lines = {
         "controller": len(_lines(place, mark, "controller", "refused")),
         "router": len(_lines(place, mark, "router", "refused")),
@@ -154,7 +154,7 @@ def _resharded(
         place.load.watch(_AFTER_S)
     yield count_row(f"damage, {what}: re-shards settled", settled, rounds)
     yield Row(f"damage, {what}: tables published by the other one", _published(place) - published)
-    yield from _nobody_noticed(what, place, (began_s, time.monotonic() - 1.0))
+    yield from _nobody_noticed(what, place, (began_s, time.monotonic()))
 
 
 @contextmanager

@@ -23,8 +23,9 @@ Span: TypeAlias = tuple[float, float]
 """From a moment to another one, monotonic seconds."""
 
 _STOP_S = 60.0
-_BEHIND_S = 1.0
-"""How long the last results may take to be in the file."""
+_OVER_S = 45.0
+"""Within which any request is over, the asker's patience included."""
+_POLL_S = 0.05
 
 
 class Exchange(NamedTuple):
@@ -85,11 +86,15 @@ class Load:
         self._path = results
         self._results = results.open()
         self._exchanges: list[Exchange] = []
+        self._over_until_s = 0.0
         self._partial = ""
 
     def seen(self, stream: str, *spans: Span) -> Seen:
-        """Requests that were due in these spans of time, of those that are over."""
-        self.read()
+        """Requests that were due in these spans of time; waits until the last of them is over.
+
+        Raises: TimeoutError where the load does not go on.
+        """
+        self._wait_until_over(max((until_s for _, until_s in spans), default=0.0))
         chosen = [
             exchange
             for exchange in self._exchanges
@@ -103,12 +108,10 @@ class Load:
         return [exchange for exchange in self._exchanges if exchange.problem and exchange.due_s >= since_s]
 
     def watch(self, seconds: float) -> Span:
-        """Let it run for so long; when that was. All results of that time are here by now."""
+        """Let it run for so long; when that was."""
         since_s = time.monotonic()
         time.sleep(seconds)
-        until_s = time.monotonic()
-        time.sleep(_BEHIND_S)
-        return since_s, until_s
+        return since_s, time.monotonic()
 
     def read(self) -> None:
         """Take up what has come since."""
@@ -117,7 +120,21 @@ class Load:
         text = self._partial + self._results.read()
         lines = text.split("\n")
         self._partial = lines.pop()
-        self._exchanges += [Exchange(*json.loads(line)) for line in lines]
+        for line in lines:
+            said = json.loads(line)
+            if isinstance(said, float):
+                self._over_until_s = said
+            else:
+                self._exchanges.append(Exchange(*said))
+
+    def _wait_until_over(self, until_s: float) -> None:
+        deadline_s = time.monotonic() + _OVER_S
+        self.read()
+        while self._over_until_s < until_s:
+            if self._results.closed or time.monotonic() > deadline_s:
+                raise TimeoutError("the load has not come to the end of what it is asked for")
+            time.sleep(_POLL_S)
+            self.read()
 
     def close(self) -> None:
         """Read no more."""

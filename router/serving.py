@@ -78,6 +78,7 @@ class Server(uvicorn.Server):
             server.close()
         for sock in sockets or []:
             sock.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         loop = asyncio.get_running_loop()
         closing_at_s = loop.time() + _NEXT_REQUEST_S
         while self.server_state.connections and loop.time() < closing_at_s and not self.force_exit:
