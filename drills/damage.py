@@ -21,10 +21,11 @@ from typing import Any
 from benchmarks.report import Row
 from botshard.sharding.codec import encode_table
 from botshard.sharding.errors import InvalidDocumentError
-from botshard.sharding.ids import BotId, Epoch, FamilyId
+from botshard.sharding.hashing import bot_hash
+from botshard.sharding.ids import BotId, Epoch
 from botshard.sharding.routing import FamilyRoutes
 from botshard.store.base import ObjectStore
-from botshard.store.intents import Intents, change_intents
+from botshard.store.intents import change_intents
 from botshard.store.layout import TABLE_CURRENT, catalog_key_of
 from botshard.store.table import TableStore
 from drills.changes import random_change
@@ -81,30 +82,23 @@ def _elsewhere(routes: FamilyRoutes) -> FamilyRoutes:
 
 
 def _truncated_catalog(place: Place) -> None:
-    """While it lasts, a pool is added: plans are made from the last good one."""
-    bot = place.bots[REALTIME][0]
-    key = catalog_key_of(BotId(bot.id))
+    """While it lasts, a pool whose bot is in it is drained: a new replica that cannot know the bot must not get it."""
+    bot = BotId(place.bots[REALTIME][0].id)
+    key = catalog_key_of(bot)
     good = place.store.get(key).data
     mark = _log_size(place)
     place.store.put(key, good[: len(good) // 2])
     wait_until(lambda: _lines(place, mark, "controller", "refused"), within_s=_SEEN_S, what="the controller says so")
-    family = place.family(REALTIME)
-    pools = len(family.urls) + 1
-
-    def with_more(intents: Intents) -> Intents:
-        return replace(intents, more_pools={**intents.more_pools, FamilyId(family.id): pools})
-
-    change_intents(place.store, with_more)
-    wait_until(lambda: _is_settled(place, pools), within_s=_SEEN_S, what=f"{pools} pools, nothing on its way")
+    table = place.table
+    pool = table.lookup(place.family(REALTIME).id, bot_hash(bot))[0].name
+    change_intents(place.store, lambda intents: replace(intents, drain=(*intents.drain, pool)))
+    wait_until(lambda: place.table.epoch > table.epoch, within_s=_SEEN_S, what="the drain has begun")
+    place.load.watch(_AFTER_S)
     place.store.put(key, good)
     wait_until(
         lambda: _lines(place, mark, "controller", "accepted again"), within_s=_SEEN_S, what="it is accepted again"
     )
-
-
-def _is_settled(place: Place, pools: int) -> bool:
-    family = place.family(REALTIME)
-    return len(family.urls) == pools and not family.targets and not family.lingering
+    wait_until(lambda: pool not in place.table.pools, within_s=_SEEN_S, what=f"{pool} is drained")
 
 
 def _epoch(store: ObjectStore) -> int:

@@ -21,7 +21,13 @@ from botshard.sharding.codec import encode_catalog
 from botshard.sharding.errors import CallerError, InvalidDocumentError
 from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId
-from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError, StoreError
+from botshard.store.base import (
+    CorruptObjectError,
+    ObjectNotFoundError,
+    ObjectStore,
+    PreconditionFailedError,
+    StoreError,
+)
 from botshard.store.catalog_documents import CatalogHead, decode_head, decode_object, encode_head
 from botshard.store.layout import CATALOG_HEAD, CATALOG_OBJECTS, CATALOG_PREFIX, catalog_key, catalog_name
 
@@ -225,7 +231,7 @@ class CatalogFollower:
     def refresh_bot(self, bot_id: BotId, /) -> Bot | None:
         """One bot's entry after looking whether its object has changed, at most every `REFRESH_BOT_INTERVAL_S`.
 
-        Raises: StoreError.
+        Raises: StoreError; CorruptObjectError where the object is damaged and there is no last good one to tell from.
         """
         name = _object_name(bot_id)
         with self._lock:
@@ -243,6 +249,10 @@ class CatalogFollower:
             elif name in self._unanswered:
                 # That the store could not be asked a moment ago is no word about the bot.
                 raise self._unanswered[name].with_traceback(None)
+            problem = self.problems.get(catalog_key(name))
+            if problem is not None and self._held[name].revision == 0:
+                # The bot may well exist: who takes it for absent tells a lie.
+                raise CorruptObjectError(catalog_key(name), expected="a catalog object", found=problem)
             return self.bots.get(bot_id)
 
     def _follow_head(self) -> None:

@@ -38,6 +38,8 @@ class Follower:
         self._problems: dict[str, str] = {}
         self.view: View | None = None
         """None until the table was looked for once. Bots appear in it as the catalog is read."""
+        self.is_whole = False
+        """Whether the last poll left no catalog object of which there is not even a last good one."""
         self.executor = ThreadPoolExecutor(1, "follow")
 
     def begin(self) -> View | None:
@@ -57,6 +59,7 @@ class Follower:
         """
         self._table.refresh()
         changed = self._catalog.refresh()
+        self.is_whole = not self._catalog.unread
         self._tell_problems()
         return self._advance(changed)
 

@@ -77,7 +77,7 @@ class Pool:
         """Why the last poll failed, so that the view may be old or absent; None: it did not."""
         self.rates = RequestRates(now_s=asyncio.get_running_loop().time())
         self.warmed_epoch = NO_EPOCH
-        """Up to which epoch all bots that must be resident are, or failed."""
+        """Up to which epoch all bots that must be resident are, or failed; stands still while some may be unknown."""
         self.is_ready = False
         """Once true it stays so: bots that come later are warmed beside those that serve already."""
         self.on_report: Callable[[], None] = lambda: None
@@ -127,6 +127,8 @@ class Pool:
                     self._schedule_check()
                 if view is not None:
                     self._apply(view, rates)
+                elif self.warmed_epoch != self.epoch:
+                    self._schedule_check()
                 self._note_problem(None)
             except WorldError as error:
                 self._note_problem(" ".join(str(error).split()))
@@ -181,8 +183,10 @@ class Pool:
         tell = failed != self._failed
         self._failed = failed
         if self.view is not None and self.is_complete and residents.settled() and self._is_listening:
-            tell |= self.warmed_epoch != self.view.epoch
-            self.warmed_epoch = self.view.epoch
+            if self._follower.is_whole:
+                # Else a shard would be routed here whose bots this replica does not know, and leave one that does.
+                tell |= self.warmed_epoch != self.view.epoch
+                self.warmed_epoch = self.view.epoch
             if not self.is_ready:
                 self.is_ready = tell = True
                 log.info("pool ready", extra=fields(epoch=self.epoch, bots=len(residents), failed=failed))
