@@ -61,7 +61,7 @@ def roll(
 
 
 def _left(stack: StackFolder, ticks: int) -> str:
-    """What is still to be replaced; empty where that cannot be told now."""
+    """What is still to be replaced; empty where there is nothing, or it cannot be told now."""
     try:
         records: Mapping[str, list[dict[str, Any]]] = json.loads(stack.processes.read_bytes())
         old = [record for records_of in records.values() for record in records_of if record["code_ticks"] < ticks]
@@ -71,4 +71,6 @@ def _left(stack: StackFolder, ticks: int) -> str:
     for record in old:
         kind = record.get("kind")
         counts["zygotes" if kind is None else "replicas" if kind == "replica" else "programs"] += 1
+    if not old:
+        return ""
     return "still to be replaced: " + ", ".join(f"{count} {kind}" for kind, count in counts.items())
