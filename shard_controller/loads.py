@@ -40,7 +40,7 @@ class Estimates:
 
 
 class LoadFollower:
-    """Puts estimates and measurements together. A change of some bots costs those, new measurements all bots told of."""
+    """Puts estimates and measurements together. A change of some bots costs those; new measurements, all told of."""
 
     def __init__(self) -> None:
         self._loads = BotLoads.of(())

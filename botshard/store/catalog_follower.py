@@ -19,7 +19,7 @@ from botshard.sharding.catalog_lines import CatalogLines, read_changed_lines
 from botshard.sharding.errors import InvalidDocumentError
 from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId
-from botshard.store.base import ObjectNotFoundError, ObjectStore, StoreError
+from botshard.store.base import CorruptObjectError, ObjectNotFoundError, ObjectStore, StoreError
 from botshard.store.catalog_documents import decode_hashed_object, decode_head, decode_object
 from botshard.store.layout import CATALOG_HEAD, CATALOG_PREFIX, catalog_key, catalog_name, catalog_name_of
 
@@ -114,7 +114,7 @@ class CatalogFollower(Generic[T]):
     def refresh_bot(self, bot_id: BotId, /) -> T | None:
         """What is kept of one bot after looking whether its object has changed, at most every `REFRESH_BOT_INTERVAL_S`.
 
-        Raises: StoreError.
+        Raises: StoreError; CorruptObjectError where the object is damaged and there is no last good one to tell from.
         """
         name = catalog_name_of(bot_id)
         with self._lock:
@@ -132,6 +132,10 @@ class CatalogFollower(Generic[T]):
             elif name in self._unanswered:
                 # That the store could not be asked a moment ago is no word about the bot.
                 raise self._unanswered[name].with_traceback(None)
+            problem = self.problems.get(catalog_key(name))
+            if problem is not None and self._held[name].revision == 0:
+                # The bot may well exist: who takes it for absent tells a lie.
+                raise CorruptObjectError(catalog_key(name), expected="a catalog object", found=problem)
             return self.bots.get(bot_id)
 
     def read_again(self, names: Iterable[str], /) -> frozenset[BotId]:

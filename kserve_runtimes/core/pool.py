@@ -80,7 +80,7 @@ class Pool:
         """Why the last poll failed, so that the view may be old or absent; None: it did not."""
         self.rates = RequestRates(now_s=asyncio.get_running_loop().time())
         self.warmed_epoch = NO_EPOCH
-        """Up to which epoch all bots that must be resident are, or failed."""
+        """Up to which epoch all bots that must be resident are, or failed; stands still while some may be unknown."""
         self.is_ready = False
         """Once true it stays so: bots that come later are warmed beside those that serve already."""
         self.on_report: Callable[[], None] = lambda: None
@@ -131,6 +131,8 @@ class Pool:
                     self._schedule_check()
                 if view is not None:
                     self._apply(view, rates)
+                elif self.warmed_epoch != self.epoch:
+                    self._schedule_check()
                 self._note_problem(None)
             except WorldError as error:
                 self._note_problem(" ".join(str(error).split()))

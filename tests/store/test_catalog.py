@@ -13,7 +13,7 @@ from botshard.sharding.codec import encode_catalog
 from botshard.sharding.errors import CallerError, InvalidDocumentError
 from botshard.sharding.hashing import bot_hash
 from botshard.sharding.ids import BotId
-from botshard.store.base import ObjectStore, StoreUnavailableError
+from botshard.store.base import CorruptObjectError, ObjectStore, StoreUnavailableError
 from botshard.store.catalog import CatalogStore, Edit
 from botshard.store.catalog_documents import CatalogHead, decode_head, encode_head
 from botshard.store.catalog_follower import LISTING_INTERVAL_S, REFRESH_BOT_INTERVAL_S, CatalogFollower, whole_entry
@@ -294,6 +294,24 @@ def test_a_damaged_object_is_refused_and_the_last_good_one_stays(
     clock.now_s += LISTING_INTERVAL_S
     follower.refresh()
     assert follower.problems == {}
+
+
+def test_a_bot_of_an_object_that_was_never_read_is_not_taken_for_absent(store: ObjectStore) -> None:
+    """A follower that begins while an object is damaged cannot tell which bots are in it, and says so."""
+    catalog, clock = CatalogStore(store), Clock()
+    catalog.change(ONE, setting(make_bot(ONE)))
+    good = store.get(catalog_key_of(ONE)).data
+    store.put(catalog_key_of(ONE), good[:-20])
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
+    follower.refresh()
+    for _ in range(2):
+        with pytest.raises(CorruptObjectError, match=catalog_key_of(ONE)):
+            follower.refresh_bot(ONE)
+    assert follower.refresh_bot(TWO) is None
+    store.put(catalog_key_of(ONE), good)
+    clock.now_s += REFRESH_BOT_INTERVAL_S
+
+    assert follower.refresh_bot(ONE) == make_bot(ONE)
 
 
 @pytest.mark.parametrize("data", [b"{", b'{"format":"botshard.catalog-head/v1","revision":0,"objects":{"zz":1}}'])
