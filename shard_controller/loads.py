@@ -77,6 +77,8 @@ class LoadFollower:
         held = self._loads.get(estimate.id)
         if held is not None and abs(held.rate_per_s - rate_per_s) <= _SAME_RATE_RATIO * held.rate_per_s:
             rate_per_s = held.rate_per_s
+        if (footprint_bytes or estimate.footprint_bytes, rate_per_s) == (estimate.footprint_bytes, 0.0):
+            return estimate
         return BotLoad(
             estimate.id, estimate.hash, estimate.key, footprint_bytes or estimate.footprint_bytes, rate_per_s
         )

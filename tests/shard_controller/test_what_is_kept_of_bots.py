@@ -27,7 +27,7 @@ def observer_of(world: World) -> Observer:
     return Observer(world.store, LocalPools(world.home), groups, monotonic_s=lambda: world.now_s)
 
 
-def test_a_controller_holds_a_bot_in_two_hundred_bytes_and_some(world: World) -> None:
+def test_a_controller_holds_a_bot_in_some_hundred_bytes(world: World) -> None:
     """5,000 bots of different sizes: their loads, ready for planning, over the ids themselves."""
     bots = make_bots(5_000, FamilyKey(GroupName("realtime"), Framework("torch")))
     write_catalog(world.store, bots)
@@ -35,12 +35,13 @@ def test_a_controller_holds_a_bot_in_two_hundred_bytes_and_some(world: World) ->
     def look() -> Observer:
         observer = observer_of(world)
         observer.look()
+        observer.observation()
         return observer
 
     held_bytes, observer = bytes_a_bot(bots, look)
 
     assert len(observer.observation().snapshot.bots) == 5_000
-    assert held_bytes < 250
+    assert held_bytes < 400
 
 
 def test_a_look_makes_only_the_loads_of_bots_that_changed(world: World) -> None:
