@@ -11,7 +11,7 @@ from typing import NamedTuple, NewType
 from botshard.sharding.bot_map import BotMap
 from botshard.sharding.catalog import Bot, FamilyKey
 from botshard.sharding.hashing import HASH_BITS, family_id
-from botshard.sharding.ids import BotId, FamilyId, VersionNumber
+from botshard.sharding.ids import FamilyId, VersionNumber
 from botshard.sharding.routing import PoolRoute, RoutingTable
 
 __all__ = ["BotRoute", "Routes", "Served", "ServedBots", "hash_of"]
@@ -71,13 +71,14 @@ def hash_of(route: BotRoute, /) -> int:
 class Routes:
     """The table in force and the bots that are served."""
 
-    __slots__ = ("bots", "has_catalog", "served", "table")
+    __slots__ = ("_families", "bots", "has_catalog", "served", "table")
 
     def __init__(self) -> None:
         self.table: RoutingTable | None = None
         self.bots: BotMap[BotRoute] = BotMap()
         self.served = ServedBots()
         """What the routes in `bots` mean."""
+        self._families = self.served.families
         self.has_catalog = False
         """Whether a catalog was read, be it an empty one."""
 
@@ -88,10 +89,9 @@ class Routes:
 
     def find(self, bot_id: str, /) -> BotRoute | None:
         """The bot's route; None where it is not known or retired."""
-        return self.bots.get(BotId(bot_id))
+        return self.bots.find(bot_id)
 
     def pools(self, bot: BotRoute, /) -> tuple[PoolRoute, ...]:
         """The bot's pools in the table's order; empty where there are none (yet)."""
-        if self.table is None:
-            return ()
-        return self.table.lookup(self.served.families[bot >> HASH_BITS], bot & _HASH_MASK)
+        table = self.table
+        return () if table is None else table.lookup(self._families[bot >> HASH_BITS], bot & _HASH_MASK)

@@ -8,7 +8,7 @@ slots of its ids and nothing else, and its successor costs the parts that differ
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar, overload
+from typing import Any, TypeVar
 
 from botshard.sharding.ids import BotId
 
@@ -26,7 +26,7 @@ class BotMap(Mapping[BotId, T_co]):
 
     __slots__ = ("_parts",)
 
-    _parts: tuple[Mapping[BotId, T_co], ...]
+    _parts: tuple[Mapping[Any, T_co], ...]
 
     def __init__(self) -> None:
         self._parts = ({},) * _PARTS
@@ -53,15 +53,9 @@ class BotMap(Mapping[BotId, T_co]):
     def __getitem__(self, bot_id: BotId, /) -> T_co:
         return self._parts[hash(bot_id) & _MASK][bot_id]
 
-    @overload
-    def get(self, bot_id: BotId, /) -> T_co | None: ...
-
-    @overload
-    def get(self, bot_id: BotId, default: T_co | T, /) -> T_co | T: ...
-
-    def get(self, bot_id: BotId, default: T_co | T | None = None, /) -> T_co | T | None:
-        """The bot's entry, or `default`. Not by way of an exception: a router is here in every request."""
-        return self._parts[hash(bot_id) & _MASK].get(bot_id, default)
+    def find(self, bot_id: str, /) -> T_co | None:
+        """As `get`, and not by way of an exception where there is no such bot: a router is here in every request."""
+        return self._parts[hash(bot_id) & _MASK].get(bot_id)
 
     def __iter__(self) -> Iterator[BotId]:
         for part in self._parts:

@@ -74,11 +74,12 @@ def _hashes(lines: list[bytes]) -> array[int]:
 
 def _split(data: bytes) -> tuple[bytes, list[bytes]] | None:
     """First line and the lines of bots, without the commas between them; None where it is not written so."""
-    first, *lines, last = data.split(b"\n") if data.count(b"\n", 0, 4096) else (b"", b"")
-    if not first.endswith(_FIRST_END) or last != _LAST:
+    lines = data.split(b"\n")
+    if len(lines) < 3 or not lines[0].endswith(_FIRST_END) or lines[-1] != _LAST:
         return None
-    if lines == [b""]:
+    first, *bots, _ = lines
+    if bots == [b""]:
         return first, []
-    if not all(line.endswith(b"},") for line in lines[:-1]) or not lines[-1].endswith(b"}"):
+    if not all(line.endswith(b"},") for line in bots[:-1]) or not bots[-1].endswith(b"}"):
         return None
-    return first, [*(line[:-1] for line in lines[:-1]), lines[-1]]
+    return first, [*(line[:-1] for line in bots[:-1]), bots[-1]]

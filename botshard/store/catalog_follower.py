@@ -262,7 +262,7 @@ class CatalogFollower(Generic[T]):
             count += after is not None
             expected += self._stage(bot.id, self._now(bot.id), after)
         if expected != count:
-            # Bots have left the object, which happens to hardly any: looking for them is dearer than noting all ids.
+            # Bots have left the object. Hardly any ever does: to look for them is cheaper than to note all ids.
             present = {bot.id for bot, _ in entries}
             for bot_id in {*self.bots, *self._staged} - present:
                 if catalog_object_index(bot_hash(bot_id)) == index and self._now(bot_id) is not None:
@@ -276,7 +276,7 @@ class CatalogFollower(Generic[T]):
         return (after is not None) - (before is not None)
 
     def _now(self, bot_id: BotId) -> T | None:
-        return self._staged[bot_id] if bot_id in self._staged else self.bots.get(bot_id)
+        return self._staged[bot_id] if bot_id in self._staged else self.bots.find(bot_id)
 
     def _note_gone(self, name: str, held: _Held) -> None:
         # Nothing of ours deletes a catalog object, so its bots stay until it is written again.

@@ -30,7 +30,7 @@ def test_it_is_the_dictionary_that_the_changes_make(rounds: list[dict[BotId, int
         assert dict(held.items()) == entries
         assert held == entries
         assert len(held) == len(entries)
-        assert all(held[bot_id] == held.get(bot_id) == entry for bot_id, entry in entries.items())
+        assert all(held[bot_id] == held.find(bot_id) == entry for bot_id, entry in entries.items())
 
 
 def test_an_absent_bot_is_absent() -> None:
@@ -38,6 +38,7 @@ def test_an_absent_bot_is_absent() -> None:
     bots = EMPTY.with_changes({BotId("one"): 1})
 
     assert bots.get(BotId("two")) is None
+    assert bots.find("two") is None
     assert bots.get(BotId("two"), 2) == 2
     assert BotId("two") not in bots
     assert bool(bots)
