@@ -143,12 +143,11 @@ def _planning(log: Path, count: int) -> list[Row]:
         elif event.get("event") == "planned" and event["bots"] == count:
             when_warm.append(event)
     rows = []
-    for what, plans, bar_s in (("warm", when_warm, _PLAN_BAR_S), ("warming", while_warming, None)):
+    for what, plans in (("warm", when_warm), ("warming", while_warming)):
         took_s, cpu_s = (max((plan[name] for plan in plans), default=0.0) for name in ("took_s", "cpu_s"))
-        bar, kept = (f"≤ {bar_s:g}", took_s <= bar_s) if bar_s else ("", None)
-        rows.append(
-            Row(f"slowest of {len(plans)} plans while pools are {what}, s", took_s, {"CPU": cpu_s}, bar=bar, ok=kept)
-        )
+        # By the CPU's clock: what else runs on the machine, and while they are warming that is eight pools, is not its.
+        row = f"slowest of {len(plans)} plans while pools are {what}, s of CPU"
+        rows.append(Row(row, cpu_s, {"by the clock": took_s}, bar=f"≤ {_PLAN_BAR_S:g}", ok=cpu_s <= _PLAN_BAR_S))
     return rows
 
 
