@@ -13,7 +13,7 @@ from benchmarks.report import Row
 from drills.changes import random_change
 from drills.load import Span
 from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, say, set_up
-from drills.verdict import count_row, p99_row, stream_rows
+from drills.verdict import count_row, p99_row, spans_p99_row, stream_rows
 
 __all__ = ["controller_killed", "reshard", "reshard_in"]
 
@@ -66,6 +66,7 @@ def reshard_in(place: Place, name: str, *, rounds: int, seed: int, calm_s: float
         rows += stream_rows(name, place.load, group, during)
         if calm:
             rows.append(p99_row(name, place.load, group, before=calm, during=during, bar=group == REALTIME))
+            rows.append(spans_p99_row(name, place.load, group, before=calm, during=during))
     return rows
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 from benchmarks.report import Row
 from drills.load import Load, Span
 from drills.place import say
 
-__all__ = ["count_row", "none_row", "p99_row", "stream_rows"]
+__all__ = ["count_row", "none_row", "p99_row", "spans_p99_row", "stream_rows"]
 
 _MOST_RATIO = 2.0
 
@@ -46,3 +47,10 @@ def p99_row(
     if not bar:
         return Row(what, p99_ms, {"calm": calm_ms}, ratio)
     return Row(what, p99_ms, {"calm": calm_ms}, ratio, f"≤ {_MOST_RATIO:g} x", ratio <= _MOST_RATIO)
+
+
+def spans_p99_row(drill: str, load: Load, stream: str, *, before: Sequence[Span], during: Sequence[Span]) -> Row:
+    """The median of what 99 of 100 requests stayed under in each span: a burst of other work moves it less."""
+    calm_ms = statistics.median(load.seen(stream, span).percentile_ms(0.99) for span in before)
+    p99_ms = statistics.median(load.seen(stream, span).percentile_ms(0.99) for span in during)
+    return Row(f"{drill}: {stream}, p99 of each while, median, ms", p99_ms, {"calm": calm_ms}, p99_ms / calm_ms)
