@@ -203,6 +203,7 @@ def _view(observed: Observation, intents: Intents, files: tuple[Path, ...], prob
         intents=intents,
         preview=preview(snapshot, placement, load_s=_load_times(observed)),
         waiting=step.waiting,
+        moving=step.moving,
         moved_at_once=_moved_at_once(snapshot),
         refused=placement.refused,
         problems=dict(problems),
