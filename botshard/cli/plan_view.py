@@ -46,6 +46,8 @@ class PlanView:
     preview: Preview
     waiting: tuple[str, ...]
     """What the controller's next step would wait for."""
+    moving: int
+    """Shards that are not where they should be now, those on their way included."""
     moved_at_once: int
     """Shards whose pools are all quarantined: they go to their new pools before these have loaded their bots."""
     refused: tuple[Refusal, ...]
@@ -71,7 +73,8 @@ def print_plan(view: PlanView, /) -> None:
         if len(rows) > _MOST_ROWS:
             print(f"and {len(rows) - _MOST_ROWS} more pairs of pools; --json lists every shard")
         print()
-    print_pairs(_totals(preview) if view.changes else [("Nothing changes", "every shard is where it should be")])
+    is_there = f"{view.moving} shards are on their way" if view.moving else "every shard is where it should be"
+    print_pairs(_totals(preview) if view.changes else [("Nothing changes", is_there)])
     if view.moved_at_once:
         note(
             f"{view.moved_at_once} shards have no pool but quarantined ones: they go to new ones that are not warm yet"

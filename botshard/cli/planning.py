@@ -19,15 +19,10 @@ if TYPE_CHECKING:
     from botshard.cli.plan_view import PlanView
     from botshard.sharding.fleet import Snapshot
     from botshard.sharding.ids import BotId
-    from botshard.sharding.plan import Plan
     from botshard.store.intents import Intents
     from shard_controller.observe import Observation, Observer
 
 __all__ = ["apply", "plan"]
-
-_POLL_S = 0.5
-_GRACE_S = 5.0
-"""Only says how a step would linger; the plan's numbers do not depend on it."""
 
 GroupsOption: TypeAlias = Annotated[
     list[Path] | None,
@@ -78,13 +73,14 @@ def plan(
       botshard plan --groups new-groups.yaml --json
     """
     from botshard.cli.context import session
+    from botshard.cli.following import look
     from botshard.cli.plan_view import print_plan
     from botshard.cli.texts import problem_notes
     from botshard.cli.wishes import Wish, wished_intents
 
     wish = Wish(add, family, tuple(drain or ()), quarantine=tuple(quarantine or ()))
     with session(store, folder) as opened, _observer(opened, groups) as (observer, files):
-        observed = _look(observer)
+        observed = look(observer)
         view = _view(observed, wished_intents(observed.intents, wish, observed.snapshot), files, observer.problems())
     if as_json:
         print_document(view)
@@ -132,6 +128,7 @@ def apply(
       botshard apply --add 1 --family torch-8f25fe36
     """
     from botshard.cli.context import session
+    from botshard.cli.following import follow, look
     from botshard.cli.plan_view import print_plan
     from botshard.cli.wishes import Wish, wished_intents
     from botshard.store.intents import change_intents
@@ -143,7 +140,7 @@ def apply(
     if not (asks or groups or wait):
         raise WrongUsageError("nothing to apply: say --add N, --drain POOL, --quarantine POOL or undo one of them")
     with session(store, folder) as opened, _observer(opened, groups) as (observer, files):
-        observed = _look(observer)
+        observed = look(observer)
         snapshot = observed.snapshot
         view = _view(observed, wished_intents(observed.intents, wish, snapshot), files, observer.problems())
         if asks:
@@ -153,7 +150,7 @@ def apply(
         if groups:
             note("pool groups are changed in their file: the controller reads it again when it has changed")
         if wait:
-            _follow(observer, deadline_s=time.monotonic() + wait_s)
+            follow(observer, opened.store, deadline_s=time.monotonic() + wait_s)
     if as_json:
         print_document(view)
 
@@ -180,14 +177,8 @@ def _observer(opened: Session, groups: list[Path] | None) -> Iterator[tuple[Obse
         yield Observer(opened.store, pools, group_files), files
 
 
-def _look(observer: Observer) -> Observation:
-    observer.look()
-    if observer.unread:
-        raise CommandError(f"nothing can be planned until {', '.join(sorted(observer.unread))} can be read")
-    return observer.observation()
-
-
 def _view(observed: Observation, intents: Intents, files: tuple[Path, ...], problems: Mapping[str, str]) -> PlanView:
+    from botshard.cli.following import GRACE_S
     from botshard.cli.plan_view import PlanView
     from botshard.cli.wishes import with_intents
     from botshard.sharding.placement import place
@@ -196,13 +187,14 @@ def _view(observed: Observation, intents: Intents, files: tuple[Path, ...], prob
 
     snapshot = with_intents(observed.snapshot, intents)
     placement = place(snapshot)
-    step = next_step(snapshot, placement, now_s=time.time(), grace_s=_GRACE_S)
+    step = next_step(snapshot, placement, now_s=time.time(), grace_s=GRACE_S)
     return PlanView(
         epoch=snapshot.table.epoch if snapshot.table else None,
         group_files=tuple(str(path) for path in files),
         intents=intents,
         preview=preview(snapshot, placement, load_s=_load_times(observed)),
         waiting=step.waiting,
+        moving=step.moving,
         moved_at_once=_moved_at_once(snapshot),
         refused=placement.refused,
         problems=dict(problems),
@@ -223,47 +215,3 @@ def _load_times(observed: Observation) -> dict[BotId, float]:
             if bot.load_s:
                 load_s[bot_id] = max(load_s.get(bot_id, 0.0), bot.load_s)
     return load_s
-
-
-def _follow(observer: Observer, *, deadline_s: float) -> None:
-    """A line for each change until the controller has nothing left to do.
-
-    Raises: CommandError where it does not get there in time, or refuses.
-    """
-    from botshard.sharding.placement import place
-    from botshard.sharding.plan import plan as next_step
-
-    said = ""
-    total = 0
-    while True:
-        observed = _look(observer)
-        snapshot = observed.snapshot
-        step = next_step(snapshot, place(snapshot), now_s=time.time(), grace_s=_GRACE_S)
-        total = max(total, step.moving)
-        line = _progress(snapshot, step, total)
-        if line != said:
-            note(line)
-            said = line
-        if step.held:
-            raise CommandError("\n".join(step.held))
-        if step.is_settled and step.stuck:
-            raise CommandError("\n".join(("nothing more moves until these bots load:", *step.stuck)))
-        if step.is_settled and not snapshot.leaving:
-            return
-        if time.monotonic() > deadline_s:
-            waiting = "; ".join(step.waiting) or "it has not acted: does a shard controller run?"
-            raise CommandError(f"the controller has not finished in time; it waits: {waiting}")
-        time.sleep(_POLL_S)
-
-
-def _progress(snapshot: Snapshot, step: Plan, total: int) -> str:
-    """How far the moves have come, in a line. `total`: shards that had to move when it began."""
-    table = snapshot.table
-    families = table.families.values() if table else ()
-    warming = sum(target.has_begun for family in families for target in family.targets.values())
-    lingering = sum(len(family.lingering) for family in families)
-    left = len(snapshot.leaving.intersection(table.pools if table else ()))
-    return (
-        f"table {table.epoch if table else 0}: {total - step.moving} of {total} shards moved, {warming} warm, "
-        f"{lingering} linger, {left} pools still to be left"
-    )

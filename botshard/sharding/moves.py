@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from botshard.sharding.budget import Turns, burdens
-from botshard.sharding.fleet import FailedLoad, Snapshot
-from botshard.sharding.hashing import bot_hash, shard_of
-from botshard.sharding.ids import BotId, Epoch, PoolName, ShardIndex
+from botshard.sharding.fleet import Snapshot
+from botshard.sharding.ids import Epoch, PoolName, ShardIndex
+from botshard.sharding.losses import Loss, Losses
 from botshard.sharding.placement import FamilyPlacement
 from botshard.sharding.routing import FamilyRoutes, Linger, Target
 
@@ -68,7 +68,7 @@ class FamilyStep:
         self._nowhere: set[PoolName] = set()
         self._waiters: dict[ShardIndex, _Waiter] = {}
         self._under_way: dict[ShardIndex, Sequence[PoolName]] = {}
-        self._failing_by_shard: dict[PoolName, dict[ShardIndex, list[tuple[BotId, FailedLoad]]]] = {}
+        self._losses = Losses(snapshot, wanted.bits)
 
     def begin(self) -> FamilyRoutes | None:
         """The first routes of a family: there is nothing to break, so its pools only need URLs."""
@@ -127,8 +127,9 @@ class FamilyStep:
             self._cold.update(cold)
             self._targets[shard] = Target(wanted, since)
             self._under_way[shard] = cold
-        elif self._loses_a_bot(routes, shard, routed, incoming):
+        elif loss := self._losses.first(shard, served_by=routed, goes_to=incoming):
             self._targets[shard] = Target(wanted, since)
+            self._note_loss(shard, loss)
         else:
             self._shards[shard] = wanted
 
@@ -181,39 +182,6 @@ class FamilyStep:
                 self._shards[shard] = waiter.wanted
                 self._linger(routes, shard)
 
-    # ── bots that fail ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _loses_a_bot(self, routes: FamilyRoutes, shard: ShardIndex, routed: Pools, incoming: Pools) -> bool:
-        """Whether the move would end the service of a bot: it does not load there, and it is served here."""
-        lost = [
-            (bot, pool, failure.reason)
-            for pool in incoming
-            for bot, failure in self._failing(pool, routes.bits).get(shard, ())
-            if any(not self._fails_everywhere(bot, name) for name in routed)
-        ]
-        if not lost:
-            return False
-        bot, pool, reason = min(lost, key=lambda one: (one[2] is None, one))
-        stays = f"family {routes.id}, shard {shard} stays where it is: bot {bot} "
-        if reason is None:
-            self.waiting.append(f"{stays}is still being loaded by {pool}")
-        else:
-            self.stuck.append(f"{stays}cannot be loaded by {pool}: {reason}")
-        return True
-
-    def _failing(self, pool: PoolName, bits: int) -> Mapping[ShardIndex, list[tuple[BotId, FailedLoad]]]:
-        """What fails in a pool, by shard."""
-        found = self._failing_by_shard.get(pool)
-        if found is None:
-            found = self._failing_by_shard[pool] = {}
-            for bot, failure in self._snapshot.failing.get(pool, {}).items():
-                found.setdefault(shard_of(bot_hash(bot), bits), []).append((bot, failure))
-        return found
-
-    def _fails_everywhere(self, bot: BotId, pool: PoolName) -> bool:
-        failure = self._snapshot.failing.get(pool, {}).get(bot)
-        return failure is not None and failure.everywhere
-
     # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _tell(self) -> None:
@@ -230,6 +198,13 @@ class FamilyStep:
         if self._lingering:
             self.waiting.append(f"family {name}: {len(self._lingering)} shards linger at pools they have left")
         self.stuck = list(_shortened(self.stuck, f"family {name}: {{}} more shards stay where they are"))
+
+    def _note_loss(self, shard: ShardIndex, loss: Loss) -> None:
+        stays = f"family {self._wanted.id}, shard {shard} stays where it is: bot {loss.bot} "
+        if loss.reason is None:
+            self.waiting.append(f"{stays}is still being loaded by {loss.pool}")
+        else:
+            self.stuck.append(f"{stays}cannot be loaded by {loss.pool}: {loss.reason}")
 
     def _with_reasons(self, names: Iterable[PoolName]) -> str:
         return ", ".join(self._with_reason(name) for name in sorted(names))

@@ -10,6 +10,7 @@ from botshard.local.home import LocalHome
 from botshard.sharding.catalog import Bot, FamilyKey, Version
 from botshard.sharding.fleet import PoolPhase, PoolStatus
 from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, TenantId, VersionNumber
+from botshard.sharding.residency import Residency
 from botshard.sharding.routing import RoutingTable
 from botshard.sharding.units import MEBIBYTE
 from botshard.store.catalog import CatalogStore
@@ -44,6 +45,8 @@ class World:
         self.groups.write_text(REALTIME)
         self.now_s = 1_000_000.0
         self.budget_bots = 200
+        self.broken: dict[PoolName, set[str]] = {}
+        """Bots that replicas of a pool cannot load."""
         self._port = 40_000
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
@@ -108,7 +111,8 @@ class World:
         at_s: float | None = None,
         bots: Mapping[BotId, BotReport] | None = None,
     ) -> None:
-        """One replica's report."""
+        """One replica's report; of its bots it says which it cannot load, and what it is told to."""
+        failed = BotReport(Residency.FAILED, VersionNumber(1), error="the blob is damaged")
         self._reported[pool, replica] = warmed_epoch
         write_report(
             self.store,
@@ -124,7 +128,7 @@ class World:
                 base_rss_bytes=0,
                 in_flight=0,
                 requests_total=0,
-                bots=bots or {},
+                bots={**{BotId(name): failed for name in self.broken.get(pool, ())}, **(bots or {})},
             ),
         )
 

@@ -163,6 +163,16 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(rounds):
             self.world.control()
 
+    @rule(rounds=st.integers(2, 5))
+    def the_fleet_does_what_it_is_told(self, rounds: int) -> None:
+        """Pools come up and warm, graces end; what cannot be loaded stays so."""
+        for _ in range(rounds):
+            for name in self.world.pools:
+                self.world.give_url(name)
+                self.world.warm(name)
+            self.world.now_s += GRACE_S
+            self.world.control()
+
     @rule()
     def everything_calms_down(self) -> None:
         """It settles where placement says, from wherever it was."""
