@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from botshard.sharding.budget import Turns, burdens
+from botshard.sharding.budget import Turns
 from botshard.sharding.fleet import Snapshot
 from botshard.sharding.ids import Epoch, PoolName, ShardIndex
+from botshard.sharding.loads import BotLoads
 from botshard.sharding.losses import Loss, Losses
 from botshard.sharding.placement import FamilyPlacement
 from botshard.sharding.routing import FamilyRoutes, Linger, Target
+from botshard.sharding.weights import capacity_of
 
 __all__ = ["FamilyStep", "StepTime", "split_routes"]
 
@@ -165,13 +167,14 @@ class FamilyStep:
         waiters, under_way = self._waiters, self._under_way
         if not self._realtime:
             under_way = {shard: self._shards[shard] for shard in self._lingering if shard not in waiters}
-        carried = burdens(self._snapshot.bots, routes.key, routes.bits, waiters.keys() | under_way.keys())
+        capacity = capacity_of(self._snapshot.groups[routes.key.group])
+        carried = BotLoads.of(self._snapshot.bots).families[routes.key].weighed(capacity).shards(routes.bits)
         turns = Turns(self._time.budget_bots)
         for shard, pools in under_way.items():
-            turns.count(pools, carried[shard])
-        for shard in sorted(waiters, key=lambda shard: (-carried[shard].rate_per_s, shard)):
+            turns.count(pools, carried[shard].bots)
+        for shard in sorted(waiters, key=lambda shard: (-carried[shard].rate_milli_per_s, shard)):
             waiter = waiters[shard]
-            if not turns.admit(waiter.incoming, carried[shard]):
+            if not turns.admit(waiter.incoming, carried[shard].bots):
                 self._targets[shard] = Target(waiter.wanted, _PLANNED)
                 continue
             del waiters[shard]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from botshard.sharding.budget import Burden, Turns
+from botshard.sharding.budget import Turns
 from botshard.sharding.codec import decode_table, encode_table
 from botshard.sharding.fleet import PoolPhase, PoolStatus
 from botshard.sharding.ids import ShardIndex
@@ -150,8 +150,8 @@ def test_nothing_to_do_gives_back_the_very_table() -> None:
 def test_pools_that_wait_for_each_other_do_not_close_others() -> None:
     """A shard that one of its pools has no room for leaves its other pool open."""
     turns = Turns(10)
-    turns.count([A], Burden(10))
-    assert not turns.admit([A, B], Burden(5))
-    assert turns.admit([B], Burden(10))
-    assert not turns.admit([A], Burden(1))
-    assert turns.admit([A, B], Burden(0))
+    turns.count([A], 10)
+    assert not turns.admit([A, B], 5)
+    assert turns.admit([B], 10)
+    assert not turns.admit([A], 1)
+    assert turns.admit([A, B], 0)
