@@ -109,6 +109,12 @@ class Fleet(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(sorted(self.world.pools)))
         self.world.failing[name] = dict.fromkeys(list(self.world.bots)[::every], failure)
 
+    @precondition(lambda self: self.world.table is not None and self.world.bots)
+    @rule(every=st.integers(1, 6))
+    def files_are_lost(self, every: int) -> None:
+        """Some bots can be loaded nowhere any more; the pools that serve them have them in memory."""
+        self.world.lose_files(list(self.world.bots)[::every])
+
     @precondition(lambda self: self.world.failing)
     @rule(data=st.data())
     def bots_load_after_all(self, data: st.DataObject) -> None:

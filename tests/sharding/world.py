@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from botshard.sharding.codec import decode_table, encode_table
@@ -31,6 +32,8 @@ class World:
     quarantined: set[PoolName] = field(default_factory=set)
     more_pools: dict[FamilyId, int] = field(default_factory=dict)
     failing: dict[PoolName, dict[BotId, FailedLoad]] = field(default_factory=dict)
+    holders: dict[BotId, frozenset[PoolName]] = field(default_factory=dict)
+    """Bots whose files are lost, and the pools that have them in memory: no other pool can load them."""
     budget_bots: int = 200
     now_s: float = 1_700_000_000.0
 
@@ -50,7 +53,7 @@ class World:
             dict(self.warmed),
             frozenset(self.leaving | self.quarantined),
             dict(self.more_pools),
-            {name: dict(bots) for name, bots in self.failing.items()},
+            self._failures(),
             frozenset(self.quarantined),
         )
 
@@ -94,6 +97,7 @@ class World:
         Moves wait for their turns, but in each round at least one ends.
         """
         self.failing.clear()
+        self.holders.clear()
         seen = self.observe()
         within += plan(seen, place(seen), now_s=self.now_s, grace_s=GRACE_S).moving
         for _ in range(within):
@@ -169,18 +173,36 @@ class World:
 
     def _check_that_no_bot_is_lost(self, before: RoutingTable, after: RoutingTable) -> None:
         """A bot that is served somewhere is not routed to a pool that cannot load it."""
+        failures = self._failures()
+
+        def fails(pool: PoolName, bot: BotId, *, everywhere: bool) -> bool:
+            failure = failures.get(pool, {}).get(bot)
+            return failure is not None and (failure.everywhere or not everywhere)
+
         for bot in self.bots.values():
             for name, family in after.families.items():
                 if family.key != bot.key or name not in before.families or not self.groups[bot.key.group].realtime:
                     continue
                 was = {route.name for route in before.lookup(name, bot.hash)} - self.quarantined
-                served = [pool for pool in was if not self._fails(pool, bot.id, everywhere=True)]
+                served = [pool for pool in was if not fails(pool, bot.id, everywhere=True)]
                 for route in after.lookup(name, bot.hash):
-                    assert not served or route.name in was or not self._fails(route.name, bot.id, everywhere=False)
+                    assert not served or route.name in was or not fails(route.name, bot.id, everywhere=False)
 
-    def _fails(self, pool: PoolName, bot: BotId, *, everywhere: bool) -> bool:
-        failure = self.failing.get(pool, {}).get(bot)
-        return failure is not None and (failure.everywhere or not everywhere)
+    def lose_files(self, bots: Iterable[BotId]) -> None:
+        """From now on only those pools have these bots that are routed to for them."""
+        table = self.table
+        for bot in bots:
+            load = self.bots[bot]
+            families = [family for family in table.families.values() if family.key == load.key] if table else []
+            routed = [route.name for family in families if table for route in table.lookup(family.id, load.hash)]
+            self.holders[bot] = frozenset(routed)
+
+    def _failures(self) -> dict[PoolName, dict[BotId, FailedLoad]]:
+        failures = {name: dict(bots) for name, bots in self.failing.items()}
+        for name in self.pools:
+            lost = [bot for bot, holders in self.holders.items() if name not in holders]
+            failures.setdefault(name, {}).update(dict.fromkeys(lost, FailedLoad("lost", everywhere=True)))
+        return failures
 
     def _check_that_the_budget_is_kept(self, before: RoutingTable, after: RoutingTable) -> None:
         """What begins to warm in a pool, with what it has not warmed yet, is within the budget or one shard alone."""
