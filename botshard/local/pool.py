@@ -153,8 +153,11 @@ class LocalPool:
         if notice.ready is not None:
             if notice.ready and not replica.ready:
                 self._on_ready(replica, now_s)
+            is_news = replica.ready != notice.ready
             replica.ready = notice.ready
             replica.stopping = replica.stopping or not notice.ready
+            if is_news:
+                self.changed()
         if notice.in_flight is not None and notice.requests is not None:
             busy = notice.in_flight > 0 or notice.requests != replica.requests
             replica.in_flight, replica.requests = notice.in_flight, notice.requests

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -81,8 +80,10 @@ class Reporter:
         is_first = True
         while True:
             # The timer is what makes a silent replica's report young enough to be believed.
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._wanted.wait(), interval_s)
+            except TimeoutError:
+                self._notices.tell_again()
             self._wanted.clear()
             if not self._pool.is_complete:
                 continue
