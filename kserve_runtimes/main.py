@@ -31,6 +31,7 @@ from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
+from kserve_runtimes.core.room import MemoryBounds
 from kserve_runtimes.serving.server import PoolServer
 from kserve_runtimes.settings import Settings, read_settings
 
@@ -103,6 +104,14 @@ def _make_framework(name: FrameworkName, *, threads: int) -> Framework:
             return TensorFlowFramework(threads=threads)
 
 
+def _memory_bounds(settings: Settings) -> MemoryBounds:
+    return MemoryBounds(
+        budget_bytes=settings.pool_memory_bytes,
+        realtime_may_evict=settings.overcommit > 1,
+        idle_after_s=settings.bot_idle_after_s,
+    )
+
+
 def _listener(settings: Settings) -> socket.socket:
     """The socket to accept on: the inherited one, or a new one."""
     if settings.listen_fd is not None:
@@ -125,7 +134,9 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     pool = Pool(
         name=settings.pool,
         follower=follower,
-        residents=Residents(load, executor=loaders, loaders=settings.loaders, metrics=metrics),
+        residents=Residents(
+            load, executor=loaders, loaders=settings.loaders, metrics=metrics, memory=_memory_bounds(settings)
+        ),
         notices=notices,
         metrics=metrics,
         models=models,

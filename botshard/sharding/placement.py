@@ -115,7 +115,7 @@ def place(snapshot: Snapshot, /) -> Placement:
             reason = f"its pool group {key.group!r} does not exist"
             refused += [Refusal(bot, reason) for bot in loads[key].bots]
             continue
-        bots = loads[key].weighed(capacity_of(group))
+        bots = _weighed(loads[key], group)
         refused += [_oversized(loads[key], bot, group) for bot in sorted(bots.oversized)]
         if not bots.total.bots:
             continue
@@ -143,9 +143,13 @@ def _others_in_group(
     others: dict[GroupName, int] = {}
     for key, family in loads.items():
         if key.group in groups:
-            bots = int(family.weighed(capacity_of(groups[key.group])).total.bots)
+            bots = int(_weighed(family, groups[key.group]).total.bots)
             others[key.group] = others.get(key.group, -1) + bots
     return others
+
+
+def _weighed(family: FamilyLoads, group: PoolGroupSpec) -> WeighedBots:
+    return family.weighed(capacity_of(group), largest_bytes=group.pool_memory_bytes)
 
 
 def _oversized(family: FamilyLoads, bot: BotId, group: PoolGroupSpec) -> Refusal:

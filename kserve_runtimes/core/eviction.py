@@ -130,7 +130,7 @@ class Keep:
             held = self._held[entry[1]]
             if not may_leave(entry[1]):
                 kept.append(entry)
-            elif self._loaded_bytes - held.loaded_until_bytes < self._window_bytes:
+            elif self._loaded_bytes - held.loaded_until_bytes + held.bytes <= self._window_bytes:
                 spared.append(entry)
             else:
                 chosen.append(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class BotLoader:
         hinted = version.resources.memory_bytes
         self._check_size(bot_id, hinted or version.size_bytes, "declared" if hinted else "its files")
         folder = fetch_artifact(self.store, version.artifact, self.cache_dir)
+        started_s = time.monotonic()
         document = cached_manifest(folder).spec
         spec = spec_from_document(document, f"bot {bot_id} version {version.number}")
         self._check_spec(bot_id, spec.id, spec.framework)
@@ -56,6 +58,7 @@ class BotLoader:
         pipeline = compile_pipeline(spec, folder)
         model = self.framework.load(spec, folder, pipeline.model_inputs)
         bot = LoadedBot(version=version, spec=spec, pipeline=pipeline, model=model)
+        bot.build_s = time.monotonic() - started_s
         self._check_size(bot_id, bot.footprint_bytes, "measured")
         return bot
 

@@ -66,7 +66,7 @@ def test_nobody_leaves_in_vain() -> None:
 
 def test_what_was_loaded_last_is_spared_where_others_are_enough() -> None:
     """Its second request comes right after its first, however seldom that happens."""
-    keep = _keep([(A, 3, 100, 0.01), (B, 1, 100, 0.01)], room_bytes=1000)
+    keep = _keep([(A, 3, 100, 0.01), (B, 1, 100, 0.01)], room_bytes=10_000)
     assert keep.victims(100, _anybody) == (A,)
     assert keep.victims(200, _anybody) == (B, A)
 
