@@ -10,7 +10,9 @@ from botshard.sharding.catalog import Bot
 from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.hashing import bot_hash
-from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
+from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
+from botshard.sharding.reloads import ReloadRates, ReloadWatch
+from botshard.sharding.routing import RoutingTable
 from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
 from botshard.store.catalog import CatalogFollower
@@ -21,7 +23,7 @@ from botshard.store.table import TableFollower
 from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
 
-__all__ = ["Observation", "Observer", "bot_loads", "warmed_epochs"]
+__all__ = ["Observation", "Observer", "bot_loads", "warmed_epochs", "worst_reloads"]
 
 _ESTIMATE_RATIO = 1.1
 _ESTIMATE_BYTES = 64 * KIBIBYTE
@@ -62,6 +64,8 @@ class Observer:
         self._home = home
         self._groups = groups
         self._hashes: dict[BotId, int] = {}
+        self._reload_watch = ReloadWatch()
+        self._monotonic_s = monotonic_s
         self._seen: object = None
         self._changed = False
         self._statuses: Mapping[PoolName, PoolStatus] = {}
@@ -86,6 +90,7 @@ class Observer:
         reports = self._reports.refresh()
         self.reports_changed = reports != self._reports_seen
         self._reports_seen = reports
+        self._watch_reloads()
         warmed = warmed_epochs(reports.values(), self._statuses)
         seen = (self._table.etag, self._statuses, warmed)
         changed = self._changed or seen != self._seen
@@ -109,8 +114,22 @@ class Observer:
             warmed=warmed,
             leaving=frozenset(intents.drain),
             more_pools=intents.more_pools,
+            reloads=self._reload_rates(),
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
+
+    def _watch_reloads(self) -> None:
+        table = self._table.table
+        if table is None:
+            return
+        worst = worst_reloads(self._reports_seen.values(), self._statuses, table)
+        for name, rate_per_s in worst.items():
+            self._reload_watch.note(name, rate_per_s, pools=len(table.families[name].urls), now_s=self._monotonic_s())
+        self._reload_watch.forget_others(set(worst))
+
+    def _reload_rates(self) -> Mapping[FamilyId, ReloadRates]:
+        families = self._table.table.families if self._table.table is not None else {}
+        return {name: self._reload_watch.rates(name, now_s=self._monotonic_s()) for name in families}
 
     @property
     def unread(self) -> frozenset[str]:
@@ -161,6 +180,18 @@ def bot_loads(
         footprint = measured.get(entry.id, estimate)
         loads.append(BotLoad(entry.id, hashes[entry.id], version.family_key, footprint, rates.get(entry.id, 0.0)))
     return tuple(loads)
+
+
+def worst_reloads(
+    reports: Iterable[ReplicaReport], statuses: Mapping[PoolName, PoolStatus], table: RoutingTable, /
+) -> dict[FamilyId, float]:
+    """Reloads a second of the pool of each family that has most of them, over its live replicas."""
+    by_pool = dict.fromkeys(table.pools, 0.0)
+    for report in reports:
+        status = statuses.get(report.pool)
+        if report.pool in by_pool and status is not None and report.replica in status.members:
+            by_pool[report.pool] += report.reloads_per_s
+    return {family.id: max((by_pool[name] for name in family.urls), default=0.0) for family in table.families.values()}
 
 
 def warmed_epochs(

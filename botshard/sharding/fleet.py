@@ -9,6 +9,7 @@ from enum import StrEnum
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
+from botshard.sharding.reloads import ReloadRates
 from botshard.sharding.routing import RoutingTable
 
 __all__ = ["BotLoad", "PoolPhase", "PoolSpec", "PoolStatus", "Snapshot"]
@@ -81,3 +82,5 @@ class Snapshot:
     """Pools that an operator drains: no shard is placed there, and their names are given to no new pool."""
     more_pools: Mapping[FamilyId, int] = field(default_factory=dict)
     """How many pools an operator wants a family to have at least, whatever its bots need."""
+    reloads: Mapping[FamilyId, ReloadRates] = field(default_factory=dict)
+    """How often families loaded again what had left memory, lately; absent: nobody has watched."""

@@ -10,6 +10,8 @@ __all__ = ["EventRate", "RequestRates"]
 
 _TAU_S = 60.0
 """A burst is half forgotten after 42 s: long enough for a steady figure, short enough to follow a working day."""
+_EVENT_TAU_S = 30.0
+"""Of ten thousand events at once, five minutes later less than one a minute is left: a burst is over by then."""
 _NOTHING_PER_S = 1e-4
 """Below one request in three hours a bot's rate is dropped: reports and memory stay bounded by what is used."""
 
@@ -39,7 +41,7 @@ class RequestRates:
 
 
 class EventRate:
-    """Events a second of one kind, weighted as the rates of requests are."""
+    """Events a second of one kind, exponentially weighted."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -54,7 +56,7 @@ class EventRate:
         """The rate now; `now_s` is a monotonic instant. What came before the first call is not counted."""
         before_s, self._rolled_at_s = self._rolled_at_s, now_s
         if before_s is not None and now_s > before_s:
-            kept = math.exp(-(now_s - before_s) / _TAU_S)
+            kept = math.exp(-(now_s - before_s) / _EVENT_TAU_S)
             self._per_s = self._per_s * kept + (1 - kept) * self._count / (now_s - before_s)
         self._count = 0
         return self._per_s

@@ -46,6 +46,8 @@ class World:
         self._port = 40_000
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
+        self.reloads_per_s = 0.0
+        """What every replica reports."""
 
     def controller(self) -> Reconciler:
         """A controller that has just started."""
@@ -115,6 +117,7 @@ class World:
                 in_flight=0,
                 requests_total=0,
                 bots={},
+                reloads_per_s=self.reloads_per_s,
             ),
         )
 
