@@ -20,6 +20,7 @@ from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import Framework as FrameworkName
+from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.catalog import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
@@ -128,7 +129,8 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     metrics = Metrics(REGISTRY)
     notices = LoadNotices(notifier)
     follower = Follower(TableFollower(store), CatalogFollower(store), pool=settings.pool, metrics=metrics)
-    load = BotLoader(store, settings.cache_dir, framework, settings.pool_memory_bytes)
+    cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes)
+    load = BotLoader(store, cache, framework, settings.pool_memory_bytes)
     loaders = ThreadPoolExecutor(settings.loaders, "load")
     models = ThreadPoolExecutor(settings.threads, "model")
     pool = Pool(

@@ -12,6 +12,8 @@ The cache may be shared by any number of processes, each of which may be killed 
 <cache>/artifacts/<digest>.json    the manifest
 <cache>/scratch/                   work under way; what killed processes leave is swept
 ```
+
+`artifact_cache.py` bounds it.
 """
 
 from __future__ import annotations
@@ -92,10 +94,9 @@ def fetch_artifact(store: ObjectStore, digest: str, /, cache_dir: Path) -> Path:
         files = work / "files"
         files.mkdir()
         for name, entry in manifest.files.items():
-            blob = _fetch_blob(store, entry, cache_dir, work)
             target = files / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(blob, target)
+            _place(store, entry, target, cache_dir, work)
         with whole_file(_manifest_path(folder)) as file:
             file.write(manifest.encode())
         _replace_folder(files, folder, work)
@@ -163,6 +164,17 @@ def _fetch_blob(store: ObjectStore, entry: FileEntry, cache_dir: Path, work: Pat
     path.parent.mkdir(exist_ok=True)
     fresh.replace(path)
     return path
+
+
+def _place(store: ObjectStore, entry: FileEntry, target: Path, cache_dir: Path, work: Path) -> None:
+    """Give contents the name of a file. Others may be clearing the cache, and contents without a link go first."""
+    for is_last in (False, False, True):
+        try:
+            _link(_fetch_blob(store, entry, cache_dir, work), target)
+            return
+        except FileNotFoundError:
+            if is_last:
+                raise
 
 
 def _link(blob: Path, target: Path) -> None:

@@ -14,7 +14,8 @@ from botshard.sharding.catalog import Version
 from botshard.sharding.errors import InvalidDocumentError, Problem, TerminalError
 from botshard.sharding.ids import BotId
 from botshard.sharding.units import format_bytes
-from botshard.store.artifacts import cached_manifest, fetch_artifact
+from botshard.store.artifact_cache import ArtifactCache
+from botshard.store.artifacts import cached_manifest
 from botshard.store.base import ObjectStore
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.model import Framework
@@ -34,7 +35,7 @@ class BotLoader:
     """Loads bots of one framework from one store."""
 
     store: ObjectStore
-    cache_dir: Path
+    cache: ArtifactCache
     framework: Framework
     most_bytes: int | None
     """Bound on one bot's footprint; None: none."""
@@ -46,7 +47,10 @@ class BotLoader:
         """
         hinted = version.resources.memory_bytes
         self._check_size(bot_id, hinted or version.size_bytes, "declared" if hinted else "its files")
-        folder = fetch_artifact(self.store, version.artifact, self.cache_dir)
+        with self.cache.use(self.store, version.artifact, size_bytes=version.size_bytes) as folder:
+            return self._load(bot_id, version, folder)
+
+    def _load(self, bot_id: BotId, version: Version, folder: Path) -> LoadedBot:
         started_s = time.monotonic()
         document = cached_manifest(folder).spec
         spec = spec_from_document(document, f"bot {bot_id} version {version.number}")
