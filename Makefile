@@ -56,6 +56,7 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 	$(bin)/python -m benchmarks.residency
+	$(bin)/python -m benchmarks.memory
 
 constraints: install ## Write constraints.txt from the environment as it is
 	@{ echo "# Exact versions that are tested together (Python 3.11, Linux). Written by: make constraints"; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -36,7 +37,7 @@ from kserve_runtimes.core.room import MemoryBounds
 from kserve_runtimes.serving.server import PoolServer
 from kserve_runtimes.settings import Settings, read_settings
 
-__all__ = ["import_framework", "run"]
+__all__ = ["import_framework", "make_framework", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +59,14 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
         (errors or sys.stderr).write(f"{error}\n")
         return _EXIT_SETTINGS
     _configure_logs(settings)
-    server = server or PoolServer()
+    if server is None:
+        server = PoolServer()
+        # What was imported stays for good: a zygote has frozen it already, here the collector is spared it now.
+        gc.collect()
+        gc.freeze()
     _configure_logs(settings)  # again: building the SDK's server configures some of its own
     try:
-        framework = _make_framework(settings.framework, threads=settings.threads)
+        framework = make_framework(settings.framework, threads=settings.threads)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, environ, server, framework))
     except (WorldError, OSError) as error:
@@ -93,7 +98,8 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 
 
-def _make_framework(name: FrameworkName, *, threads: int) -> Framework:
+def make_framework(name: FrameworkName, /, *, threads: int) -> Framework:
+    """What loads models of a framework; it starts threads of its own when it is used."""
     match name:
         case "torch":
             from kserve_runtimes.torch.framework import TorchFramework

@@ -29,6 +29,7 @@ from kserve_runtimes.core.errors import LoadFailedError, NoRoomError, UnknownBot
 from kserve_runtimes.core.failures import Failure, next_failure
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.rates import EventRate
+from kserve_runtimes.core.reclaim import Reclaim
 from kserve_runtimes.core.resident import BotLoad, Resident, Slot
 from kserve_runtimes.core.room import Claim, MemoryBounds, Room
 
@@ -59,7 +60,12 @@ class Residents:
         self._leaving: set[Resident] = set()
         self._eager = False
         self._memory = memory
-        self._room = Room(memory.budget_bytes, may_leave=self._may_leave, evict=self._evict_for_room)
+        self._room = Room(
+            memory.budget_bytes,
+            may_leave=self._may_leave,
+            evict=self._evict_for_room,
+            on_left=Reclaim(executor, memory.budget_bytes).note,
+        )
         self._backlog = LoadBacklog(self._start_next, loaders=loaders, on_idle=self._changed)
         # Room is claimed only by those whose load begins at once: whoever leaves earlier is missed longer.
         self._loaders = asyncio.Semaphore(loaders)
@@ -292,10 +298,8 @@ class Residents:
             entry.loading = None
             self._metrics.loads.labels("loaded").inc()
             self._metrics.load_seconds.observe(slot.load_s)
-            log.debug(
-                "bot loaded",
-                extra=fields(bot=entry.id, version=version.number, bytes=slot.bot.footprint_bytes, took_s=slot.load_s),
-            )
+            told = fields(bot=entry.id, version=version.number, bytes=slot.bot.footprint_bytes, took_s=slot.load_s)
+            log.debug("bot loaded", extra=told)
             self._install(entry, slot)
         if entry not in self._leaving and entry.wanted != version:
             self._backlog.add(entry.id)
@@ -359,11 +363,8 @@ class Residents:
         failure = next_failure(entry.failure, version.number, error, now_s=self._now_s())
         if version == entry.wanted:
             entry.failure = failure
-        log.warning(
-            "bot cannot be loaded",
-            extra=fields(bot=entry.id, version=version.number, attempt=failure.attempts, reason=failure.reason),
-            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
-        )
+        told = fields(bot=entry.id, version=version.number, attempt=failure.attempts, reason=failure.reason)
+        log.warning("bot cannot be loaded", extra=told, exc_info=error if log.isEnabledFor(logging.DEBUG) else None)
 
     # ── leaving ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -49,10 +49,12 @@ class Room:
         *,
         may_leave: Callable[[BotId], bool],
         evict: Callable[[BotId], None],
+        on_left: Callable[[int], None],
     ) -> None:
         self._budget_bytes = budget_bytes
         self._may_leave = may_leave
         self._evict = evict
+        self._on_left = on_left
         self._claimed_bytes = 0
         self._waiting: deque[tuple[int, asyncio.Future[Claim]]] = deque()
         self._is_pump_scheduled = False
@@ -110,6 +112,7 @@ class Room:
         self._claimed_bytes -= claim.bytes
         if claim.is_used:
             self.used_bytes -= claim.bytes
+            self._on_left(claim.bytes)
         claim.bytes, claim.is_used = 0, False
         self.look_again()
 
