@@ -57,6 +57,8 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 	$(bin)/python -m benchmarks.fleet
+	$(bin)/python -m benchmarks.residency
+	$(bin)/python -m benchmarks.memory
 
 drills: install ## Add, drain, split, kill and damage on a live stack under load (20 minutes)
 	$(bin)/python -m drills

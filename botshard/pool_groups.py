@@ -33,6 +33,8 @@ KIND = "PoolGroup"
 _SEPARATOR = re.compile(rb"^---[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _CLASSES = ("realtime", "non-realtime")
 _MIN_POOL_MEMORY_BYTES = MEBIBYTE
+_MAX_OVERCOMMIT = 100
+_MAX_BOT_IDLE_S = 7 * 86_400.0
 _MAX_TIMEOUT_S = 600.0
 """Knative accepts no longer request timeout unless its own configuration is changed."""
 
@@ -104,8 +106,8 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
     replicas = _section(spec, "replicas", "min", "max")
     lowest = 1 if realtime else 0
     min_replicas = _integer(replicas, "min", defaults.min_replicas, at_least=lowest, at_most=1000)
-    pool = _section(spec, "pool", "memory", "bots", "ratePerSecond")
-    timeouts = _section(spec, "timeouts", "request", "coldStart", "idle")
+    pool = _section(spec, "pool", "memory", "overcommit", "bots", "ratePerSecond", "reloadsPerSecond")
+    timeouts = _section(spec, "timeouts", "request", "coldStart", "idle", "botIdle")
     group = PoolGroupSpec(
         name=name,
         realtime=realtime,
@@ -115,11 +117,14 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
         ),
         shard_replicas=_integer(spec, "shardReplicas", 1, at_least=1, at_most=MAX_SHARD_REPLICAS),
         pool_memory_bytes=_bytes(pool, "memory", defaults.pool_memory_bytes),
+        overcommit=_overcommit(pool, defaults.overcommit),
+        pool_reloads_per_s=_rate(pool, "reloadsPerSecond", defaults.pool_reloads_per_s),
         bots_per_pool=_integer(pool, "bots", defaults.bots_per_pool, at_least=1, at_most=100_000),
-        pool_rate_per_s=pool.number("ratePerSecond") if "ratePerSecond" in pool.value else defaults.pool_rate_per_s,
+        pool_rate_per_s=_rate(pool, "ratePerSecond", defaults.pool_rate_per_s),
         request_timeout_s=_duration(timeouts, "request", defaults.request_timeout_s),
         cold_start_timeout_s=_duration(timeouts, "coldStart", defaults.cold_start_timeout_s),
         idle_after_s=_duration(timeouts, "idle", defaults.idle_after_s),
+        bot_idle_after_s=_duration(timeouts, "botIdle", defaults.bot_idle_after_s, at_most_s=_MAX_BOT_IDLE_S),
         concurrency=_integer(spec, "concurrency", defaults.concurrency, at_least=1, at_most=1000),
         blast_radius_limit=_share(spec, "blastRadiusLimit"),
     )
@@ -152,14 +157,26 @@ def _bytes(reader: Reader, key: str, default: int) -> int:
     return size
 
 
-def _duration(reader: Reader, key: str, default: float) -> float:
+def _rate(reader: Reader, key: str, default: float) -> float:
+    return reader.number(key) if key in reader.value else default
+
+
+def _overcommit(reader: Reader, default: float) -> float:
+    value = reader.value.get("overcommit", default)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 1 <= value <= _MAX_OVERCOMMIT:
+        return float(value)
+    reader.refuse("overcommit", value, f"a number from 1 to {_MAX_OVERCOMMIT}")
+    return default
+
+
+def _duration(reader: Reader, key: str, default: float, *, at_most_s: float = _MAX_TIMEOUT_S) -> float:
     value = reader.value.get(key, default)
     try:
         duration_s = parse_duration_s(value) if isinstance(value, str | int | float) else -1.0
     except ValueError:
         duration_s = -1.0
-    if not 0 < duration_s <= _MAX_TIMEOUT_S:
-        reader.refuse(key, value, f"a duration such as 30s, over 0 and at most {_MAX_TIMEOUT_S:g}s")
+    if not 0 < duration_s <= at_most_s:
+        reader.refuse(key, value, f"a duration such as 30s, over 0 and at most {at_most_s:g}s")
         return default
     return duration_s
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import Framework as FrameworkName
+from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.urls import open_store
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.loading import BotLoader
@@ -29,10 +31,11 @@ from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
+from kserve_runtimes.core.room import MemoryBounds
 from kserve_runtimes.serving.server import PoolServer
 from kserve_runtimes.settings import Settings, read_settings
 
-__all__ = ["import_framework", "run"]
+__all__ = ["import_framework", "make_framework", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +57,14 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
         (errors or sys.stderr).write(f"{error}\n")
         return _EXIT_SETTINGS
     _configure_logs(settings)
-    server = server or PoolServer()
+    if server is None:
+        server = PoolServer()
+        # What was imported stays for good: a zygote has frozen it already, here the collector is spared it now.
+        gc.collect()
+        gc.freeze()
     _configure_logs(settings)  # again: building the SDK's server configures some of its own
     try:
-        framework = _make_framework(settings.framework, threads=settings.threads)
+        framework = make_framework(settings.framework, threads=settings.threads)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, environ, server, framework))
     except (WorldError, OSError) as error:
@@ -89,7 +96,8 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 
 
-def _make_framework(name: FrameworkName, *, threads: int) -> Framework:
+def make_framework(name: FrameworkName, /, *, threads: int) -> Framework:
+    """What loads models of a framework; it starts threads of its own when it is used."""
     match name:
         case "torch":
             from kserve_runtimes.torch.framework import TorchFramework
@@ -99,6 +107,14 @@ def _make_framework(name: FrameworkName, *, threads: int) -> Framework:
             from kserve_runtimes.tensorflow.framework import TensorFlowFramework
 
             return TensorFlowFramework(threads=threads)
+
+
+def _memory_bounds(settings: Settings) -> MemoryBounds:
+    return MemoryBounds(
+        budget_bytes=settings.pool_memory_bytes,
+        realtime_may_evict=settings.overcommit > 1,
+        idle_after_s=settings.bot_idle_after_s,
+    )
 
 
 def _listener(settings: Settings) -> socket.socket:
@@ -117,13 +133,16 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     metrics = Metrics(REGISTRY)
     notices = LoadNotices(notifier)
     follower = Follower(store, pool=settings.pool, metrics=metrics)
-    load = BotLoader(store, settings.cache_dir, framework, settings.pool_memory_bytes)
+    cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes)
+    load = BotLoader(store, cache, framework, settings.pool_memory_bytes)
     loaders = ThreadPoolExecutor(settings.loaders, "load")
     models = ThreadPoolExecutor(settings.threads, "model")
     pool = Pool(
         name=settings.pool,
         follower=follower,
-        residents=Residents(load, executor=loaders, loaders=settings.loaders, metrics=metrics),
+        residents=Residents(
+            load, executor=loaders, loaders=settings.loaders, metrics=metrics, memory=_memory_bounds(settings)
+        ),
         notices=notices,
         metrics=metrics,
         models=models,

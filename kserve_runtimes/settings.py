@@ -29,6 +29,9 @@ VARIABLES = (
     "RUNTIME_POLL_INTERVAL_S",
     "RUNTIME_REPORT_INTERVAL_S",
     "RUNTIME_POOL_MEMORY",
+    "RUNTIME_OVERCOMMIT",
+    "RUNTIME_BOT_IDLE_S",
+    "RUNTIME_CACHE_BYTES",
     "RUNTIME_LOADERS",
     "RUNTIME_MAX_BODY",
     "RUNTIME_THREADS",
@@ -72,7 +75,14 @@ class Settings:
     report_interval_s: float
     """`RUNTIME_REPORT_INTERVAL_S`, 5: how often this replica reports what is new; where only time is, every third."""
     pool_memory_bytes: int | None
-    """`RUNTIME_POOL_MEMORY`: a bot larger than this is refused; unset: no bound."""
+    """`RUNTIME_POOL_MEMORY`: measured bytes of the bots in memory at most: some leave for others; unset: no bound."""
+    overcommit: float
+    """`RUNTIME_OVERCOMMIT`, 1: bots of the pool may add up to this multiple of its memory; over 1, bots of a realtime
+    pool leave for others too."""
+    bot_idle_after_s: float | None
+    """`RUNTIME_BOT_IDLE_S`: a bot that nobody asked for so long leaves, unless the pool is realtime; unset: never."""
+    cache_bytes: int | None
+    """`RUNTIME_CACHE_BYTES`: bound on the artifacts in `cache_dir`; unset: none."""
     loaders: int
     """`RUNTIME_LOADERS`, 2: bots that are loaded at the same time."""
     max_body_bytes: int
@@ -116,6 +126,9 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         poll_interval_s=reader.parsed("RUNTIME_POLL_INTERVAL_S", _duration, poll_s, _DURATION),
         report_interval_s=reader.parsed("RUNTIME_REPORT_INTERVAL_S", _duration, 5.0, _DURATION),
         pool_memory_bytes=reader.bytes("RUNTIME_POOL_MEMORY", 0) or None,
+        overcommit=reader.parsed("RUNTIME_OVERCOMMIT", _multiple, 1.0, "a number of at least 1"),
+        bot_idle_after_s=reader.parsed("RUNTIME_BOT_IDLE_S", _duration, 0.0, _DURATION) or None,
+        cache_bytes=reader.bytes("RUNTIME_CACHE_BYTES", 0) or None,
         loaders=reader.integer("RUNTIME_LOADERS", 2, at_least=1, at_most=64),
         max_body_bytes=reader.bytes("RUNTIME_MAX_BODY", 16 << 20),
         threads=reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256),
@@ -139,6 +152,13 @@ def _duration(text: str) -> float:
     if duration_s <= 0:
         raise ValueError(text)
     return duration_s
+
+
+def _multiple(text: str) -> float:
+    multiple = float(text)
+    if not 1 <= multiple < float("inf"):
+        raise ValueError(text)
+    return multiple
 
 
 def _replica(text: str) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from botshard.sharding.bot_map import BotMap
 from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
-from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
+from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
+from botshard.sharding.reloads import ReloadRates, ReloadWatch
+from botshard.sharding.routing import RoutingTable
 from botshard.store.base import ObjectStore
 from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.intents import IntentFollower, Intents
@@ -22,7 +24,7 @@ from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
 from shard_controller.loads import Estimates, LoadFollower
 
-__all__ = ["Observation", "Observer", "warmed_epochs"]
+__all__ = ["Observation", "Observer", "warmed_epochs", "worst_reloads"]
 
 Reports = Mapping[tuple[PoolName, str], ReplicaReport]
 
@@ -65,6 +67,8 @@ class Observer:
         self._bots_in: Counter[GroupName] = Counter()
         """How many of the bots in `_counted` are in each group."""
         self._failures = FailureFollower()
+        self._reload_watch = ReloadWatch()
+        self._monotonic_s = monotonic_s
         self._seen: object = None
         self._changed = False
         self._statuses: Mapping[PoolName, PoolStatus] = {}
@@ -90,6 +94,7 @@ class Observer:
         told, told_before = ({key: report.bots for key, report in of.items()} for of in (reports, self._reports_seen))
         self.measured_anew = self.measured_anew or told != told_before
         self._reports_seen = reports
+        self._watch_reloads()
         warmed = warmed_epochs(reports.values(), self._statuses)
         failing = self._failures.of_pools(reports, self._statuses, self._table.table)
         seen = (self._table.etag, self._statuses, warmed, failing)
@@ -117,8 +122,22 @@ class Observer:
             more_pools=intents.more_pools,
             failing=self._failures.of_pools(self._reports_seen, self._statuses, self._table.table),
             quarantined=frozenset(intents.quarantine),
+            reloads=self._reload_rates(),
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
+
+    def _watch_reloads(self) -> None:
+        table = self._table.table
+        if table is None:
+            return
+        worst = worst_reloads(self._reports_seen.values(), self._statuses, table)
+        for name, rate_per_s in worst.items():
+            self._reload_watch.note(name, rate_per_s, pools=len(table.families[name].urls), now_s=self._monotonic_s())
+        self._reload_watch.forget_others(set(worst))
+
+    def _reload_rates(self) -> Mapping[FamilyId, ReloadRates]:
+        families = self._table.table.families if self._table.table is not None else {}
+        return {name: self._reload_watch.rates(name, now_s=self._monotonic_s()) for name in families}
 
     @property
     def reports(self) -> Reports:
@@ -168,6 +187,18 @@ class Observer:
             if (load := after.get(bot_id)) is not None:
                 self._bots_in[load.key.group] += 1
         return bool(changed)
+
+
+def worst_reloads(
+    reports: Iterable[ReplicaReport], statuses: Mapping[PoolName, PoolStatus], table: RoutingTable, /
+) -> dict[FamilyId, float]:
+    """Reloads a second of the pool of each family that has most of them, over its live replicas."""
+    by_pool = dict.fromkeys(table.pools, 0.0)
+    for report in reports:
+        status = statuses.get(report.pool)
+        if report.pool in by_pool and status is not None and report.replica in status.members:
+            by_pool[report.pool] += report.reloads_per_s
+    return {family.id: max((by_pool[name] for name in family.urls), default=0.0) for family in table.families.values()}
 
 
 def warmed_epochs(

@@ -19,7 +19,7 @@ from botshard.bots.architectures import Architecture
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.reading import parse_json
 
-__all__ = ["check_safetensors", "safetensors_bytes"]
+__all__ = ["check_safetensors", "float32_layout", "safetensors_bytes"]
 
 _LENGTH = struct.Struct("<Q")
 _MOST_HEADER_BYTES = 16 << 20  # the reference reader allows 100 MB; 16 MiB is 100,000 tensors
@@ -47,6 +47,22 @@ def check_safetensors(path: Path, architecture: Architecture | None, /) -> list[
     except _BadFileError as error:
         return [error.problem]
     return _differences(tensors, architecture) if architecture is not None else []
+
+
+def float32_layout(path: Path, /) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Where each tensor is: its shape, and the position of its first number from the begin of the file.
+
+    Raises: InvalidDocumentError where the file is no safetensors file of float32 tensors.
+    """
+    try:
+        header, data_bytes = _read_header(path)
+        tensors = {name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"}
+        _check_layout(tensors, data_bytes)
+        _check_float32(tensors)
+    except _BadFileError as error:
+        raise InvalidDocumentError(str(path), [error.problem]) from error
+    first = path.stat().st_size - data_bytes
+    return {name: (tensor.shape, first + tensor.begin) for name, tensor in tensors.items()}
 
 
 def safetensors_bytes(tensors: Mapping[str, tuple[tuple[int, ...], bytes]], /) -> bytes:
@@ -118,6 +134,12 @@ def _check_layout(tensors: Mapping[str, _Tensor], data_bytes: int) -> None:
         position = tensor.end
     if position != data_bytes:
         raise _BadFileError(f"{data_bytes} bytes of numbers", f"the {position} bytes that its header names")
+
+
+def _check_float32(tensors: Mapping[str, _Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype != "F32":
+            raise _BadFileError(f"{tensor.dtype} tensor {name!r}", "tensors of F32 only")
 
 
 def _differences(tensors: Mapping[str, _Tensor], architecture: Architecture) -> list[Problem]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from botshard.cli.show_view import BotDetail, ShardView
 from botshard.cli.world import World
-from botshard.sharding.ids import GroupName
+from botshard.sharding.ids import GroupName, PoolName
+from botshard.sharding.reloads import SUSTAINED_S
 from botshard.sharding.residency import Residency
 from botshard.sharding.units import format_duration_s
 
@@ -54,6 +55,7 @@ def _sentences(detail: BotDetail, world: World) -> Iterator[str]:
     yield _about_hash(detail, shard)
     yield from _about_pools(detail, shard, world)
     yield from _about_residency(detail, world)
+    yield from _about_growth(shard, world)
 
 
 def _about_hash(detail: BotDetail, shard: ShardView) -> str:
@@ -112,6 +114,22 @@ def _about_residency(detail: BotDetail, world: World) -> Iterator[str]:
     for replica in detail.replicas:
         if replica.error is not None and replica.live:
             yield f"Replica {replica.replica} says: {replica.error}."
+
+
+def _about_growth(shard: ShardView, world: World) -> Iterator[str]:
+    yield (
+        "Request rate scales the replicas of a pool; footprint, the bound on bots and a reload rate over the threshold "
+        "add pools."
+    )
+    spec = next((world.specs[name] for name in map(PoolName, shard.routed) if name in world.specs), None)
+    if spec is None or not spec.group.pool_reloads_per_s:
+        return
+    live = [report for report in world.reports if world.is_live(report) and report.pool in shard.routed]
+    reloads_per_s = sum(report.reloads_per_s for report in live)
+    yield (
+        f"Bots that had left the memory of these pools are loaded again {reloads_per_s:.2f} times a second; more than "
+        f"{spec.group.pool_reloads_per_s:g} in one pool for {format_duration_s(SUSTAINED_S)} add a pool."
+    )
 
 
 def _named(kind: str, value: str | None) -> str:

@@ -56,6 +56,8 @@ class PoolLine:
     base_bytes: int
     """Memory of all its replicas before their first bots."""
     rate_per_s: float
+    reloads_per_s: float
+    """Loads a second of bots that had left memory for others, over all its replicas."""
     in_flight: int
     leaving: str | None
     """`drained` or `quarantined`, where an operator wants it to be left."""
@@ -142,6 +144,7 @@ def _line(
         capacity_bytes=spec.group.pool_memory_bytes if spec else None,
         base_bytes=sum(report.base_rss_bytes for report in reports),
         rate_per_s=round(sum(bot.rate_per_s for report in reports for bot in report.bots.values()), 4),
+        reloads_per_s=round(sum(report.reloads_per_s for report in reports), 4),
         in_flight=sum(report.in_flight for report in reports),
         leaving=_leaving(world, name),
     )
@@ -173,6 +176,7 @@ def _unrouted(world: World, name: PoolName) -> PoolLine:
         capacity_bytes=spec.group.pool_memory_bytes,
         base_bytes=0,
         rate_per_s=0.0,
+        reloads_per_s=0.0,
         in_flight=0,
         leaving=_leaving(world, name),
     )

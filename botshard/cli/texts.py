@@ -41,6 +41,7 @@ POOL_COLUMNS = (
     Column("RESIDENT", right=True),
     Column("MEMORY", right=True),
     Column("RATE/S", right=True),
+    Column("RELOADS/S", right=True),
     Column("URL"),
 )
 _REPLICA_COLUMNS = (
@@ -92,6 +93,7 @@ def pool_cells(line: PoolLine, /) -> Sequence[object]:
         line.resident,
         f"{format_bytes(line.resident_bytes)}{of_capacity}",
         _rate(line.rate_per_s),
+        _rate(line.reloads_per_s),
         line.url,
     )
 

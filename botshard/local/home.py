@@ -96,11 +96,14 @@ def encode_specs(specs: Iterable[PoolSpec], /) -> bytes:
                 "maxReplicas": spec.group.max_replicas,
                 "shardReplicas": spec.group.shard_replicas,
                 "poolMemoryBytes": spec.group.pool_memory_bytes,
+                "overcommit": spec.group.overcommit,
+                "poolReloadsPerS": spec.group.pool_reloads_per_s,
                 "botsPerPool": spec.group.bots_per_pool,
                 "poolRatePerS": spec.group.pool_rate_per_s,
                 "requestTimeoutS": spec.group.request_timeout_s,
                 "coldStartTimeoutS": spec.group.cold_start_timeout_s,
                 "idleAfterS": spec.group.idle_after_s,
+                "botIdleAfterS": spec.group.bot_idle_after_s,
                 "concurrency": spec.group.concurrency,
                 "blastRadiusLimit": spec.group.blast_radius_limit,
             },
@@ -129,11 +132,14 @@ def _read_spec(pool: Reader) -> PoolSpec:
         max_replicas=group.integer("maxReplicas", at_least=1),
         shard_replicas=group.integer("shardReplicas", at_least=1),
         pool_memory_bytes=group.integer("poolMemoryBytes", at_least=1),
+        overcommit=_number(group, "overcommit", 1.0),
+        pool_reloads_per_s=_number(group, "poolReloadsPerS", 0.0),
         bots_per_pool=group.integer("botsPerPool", at_least=1),
         pool_rate_per_s=group.number("poolRatePerS"),
         request_timeout_s=group.number("requestTimeoutS"),
         cold_start_timeout_s=group.number("coldStartTimeoutS"),
         idle_after_s=group.number("idleAfterS"),
+        bot_idle_after_s=_number(group, "botIdleAfterS", 600.0),
         concurrency=group.integer("concurrency", at_least=1),
         blast_radius_limit=group.number("blastRadiusLimit")
         if group.value.get("blastRadiusLimit") is not None
@@ -146,6 +152,11 @@ def _read_spec(pool: Reader) -> PoolSpec:
         pool.optional_text("pin"),
     )
     return PoolSpec(PoolName(pool.text("name", check_pool_name)), FamilyId(pool.text("family")), key, spec)
+
+
+def _number(group: Reader, key: str, default: float) -> float:
+    """A number that a document of an earlier version does not have."""
+    return group.number(key) if key in group.value else default
 
 
 def _read_members(pool: Reader) -> tuple[str, ...]:

@@ -173,6 +173,8 @@ class Keeper:
             "RUNTIME_STORE_URL": self._settings.store_url,
             "RUNTIME_CACHE_DIR": str(self._folder.cache),
             "RUNTIME_POOL_MEMORY": str(spec.group.pool_memory_bytes),
+            "RUNTIME_OVERCOMMIT": str(spec.group.overcommit),
+            "RUNTIME_BOT_IDLE_S": str(spec.group.bot_idle_after_s),
             "NOTIFY_SOCKET": self._folder.notify_address,
             **self._logging_of("RUNTIME"),
         }

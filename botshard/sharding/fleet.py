@@ -9,6 +9,7 @@ from enum import StrEnum
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
+from botshard.sharding.reloads import ReloadRates
 from botshard.sharding.routing import RoutingTable
 
 __all__ = ["BotLoad", "FailedLoad", "PoolPhase", "PoolSpec", "PoolStatus", "Snapshot"]
@@ -95,3 +96,5 @@ class Snapshot:
     """Bots that live replicas could not load, by pool; only pools of shards that are on their way need be in it."""
     quarantined: frozenset[PoolName] = frozenset()
     """Pools that an operator wants no request to go to any more, now; they are among those that are `leaving`."""
+    reloads: Mapping[FamilyId, ReloadRates] = field(default_factory=dict)
+    """How often families loaded again what had left memory, lately; absent: nobody has watched."""

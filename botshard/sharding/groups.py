@@ -26,6 +26,12 @@ class PoolGroupSpec:
     """k: in how many pools a shard lives, 1 … 4."""
     pool_memory_bytes: int = 512 * MEBIBYTE
     """Bound on the measured footprint of the bots of one pool; the libraries' own memory is not in it."""
+    overcommit: float = 1.0
+    """Bots placed in one pool may need this multiple of its memory. Over 1, bots of a realtime pool leave memory too
+    and are loaded again when somebody asks for them; at 1, everything that a realtime pool has is resident."""
+    pool_reloads_per_s: float = 0.0
+    """Loads a second of bots that had left one pool's memory for others, over all its replicas. More of them, for
+    minutes, add pools to the family; 0: they never do."""
     bots_per_pool: int = 500
     """Bound on bots in one pool: what bounds its start-up and the damage of its loss."""
     pool_rate_per_s: float = 0.0
@@ -36,6 +42,8 @@ class PoolGroupSpec:
     """How long a request may wait for a pool that starts from zero."""
     idle_after_s: float = 60.0
     """A non-realtime pool without requests for so long goes to zero."""
+    bot_idle_after_s: float = 600.0
+    """A bot that nobody has asked for so long leaves the memory of its pool, unless that is realtime."""
     concurrency: int = 16
     """Requests in flight that one replica is meant to carry; more of them add replicas."""
     blast_radius_limit: float | None = None

@@ -109,11 +109,18 @@ class FamilyLoads:
         self.bots = bots
         self._weighed = weighed
 
-    def weighed(self, capacity: Weight, /) -> WeighedBots:
-        """Their sums for pools of that capacity. Those of the capacity asked for last are kept."""
-        if self._weighed is None or self._weighed.capacity != capacity:
-            self._weighed = WeighedBots.of(self.bots.values(), capacity)
-        return self._weighed
+    def weighed(self, capacity: Weight, /, *, largest_bytes: float | None = None) -> WeighedBots:
+        """Their sums for pools of that capacity. Those of the capacity asked for last are kept.
+
+        Args:
+            capacity: of a pool.
+            largest_bytes: what one bot may need at most; None: all that a pool may carry.
+        """
+        largest_bytes = capacity.footprint_bytes if largest_bytes is None else largest_bytes
+        kept = self._weighed
+        if kept is None or (kept.capacity, kept.largest_bytes) != (capacity, largest_bytes):
+            kept = self._weighed = WeighedBots.of(self.bots.values(), capacity, largest_bytes=largest_bytes)
+        return kept
 
     def changed(self, changes: _Changes, /) -> FamilyLoads:
         """With some bots changed."""
@@ -130,13 +137,14 @@ class FamilyLoads:
 class WeighedBots:
     """Bots of one family as a pool of a given capacity sees them: sums over those that fit into one at all."""
 
-    __slots__ = ("_bots", "_shards", "big", "capacity", "oversized", "total")
+    __slots__ = ("_bots", "_shards", "big", "capacity", "largest_bytes", "oversized", "total")
 
     def __init__(
         self,
         bots: Collection[BotLoad],
         capacity: Weight,
         *,
+        largest_bytes: float,
         total: Weight,
         big: int,
         oversized: frozenset[BotId],
@@ -144,6 +152,8 @@ class WeighedBots:
     ) -> None:
         self._bots = bots
         self.capacity = capacity
+        self.largest_bytes = largest_bytes
+        """What one bot may need at most: a pool's memory, even where what it carries may be more."""
         self.total = total
         """What those that fit weigh together."""
         self.big = big
@@ -153,12 +163,14 @@ class WeighedBots:
         self._shards = shards
 
     @classmethod
-    def of(cls, bots: Collection[BotLoad], capacity: Weight, /) -> WeighedBots:
+    def of(cls, bots: Collection[BotLoad], capacity: Weight, /, *, largest_bytes: float) -> WeighedBots:
         """Sum up. Cost: O(bots)."""
         most = capacity.footprint_bytes
-        oversized = frozenset(bot.id for bot in bots if bot.footprint_bytes > most)
-        big = sum(2 * bot.footprint_bytes > most for bot in bots) - len(oversized)
-        weighed = cls(bots, capacity, total=NOTHING, big=big, oversized=oversized, shards={})
+        oversized = frozenset(bot.id for bot in bots if bot.footprint_bytes > largest_bytes)
+        big = sum(largest_bytes >= bot.footprint_bytes > most / 2 for bot in bots)
+        weighed = cls(
+            bots, capacity, largest_bytes=largest_bytes, total=NOTHING, big=big, oversized=oversized, shards={}
+        )
         (weighed.total,) = shard_weights(weighed.fitting(), 0, capacity)
         return weighed
 
@@ -171,7 +183,7 @@ class WeighedBots:
             for bot, sign in ((old, -1), (new, 1)):
                 if bot is None:
                     continue
-                if bot.footprint_bytes > most:
+                if bot.footprint_bytes > self.largest_bytes:
                     (oversized.add if sign > 0 else oversized.discard)(bot.id)
                     continue
                 big += sign * (2 * bot.footprint_bytes > most)
@@ -179,7 +191,15 @@ class WeighedBots:
                 total += weight
                 for bits, weights in shards.items():
                     weights[bot.hash >> (HASH_BITS - bits)] += weight
-        return WeighedBots(bots, self.capacity, total=total, big=big, oversized=frozenset(oversized), shards=shards)
+        return WeighedBots(
+            bots,
+            self.capacity,
+            largest_bytes=self.largest_bytes,
+            total=total,
+            big=big,
+            oversized=frozenset(oversized),
+            shards=shards,
+        )
 
     def fitting(self) -> Iterable[BotLoad]:
         """Bots that fit into a pool."""
@@ -203,7 +223,8 @@ class WeighedBots:
 
     def without(self, refused: Collection[BotId], /) -> WeighedBots:
         """The sums over the others."""
-        return WeighedBots.of([bot for bot in self.fitting() if bot.id not in refused], self.capacity)
+        left = [bot for bot in self.fitting() if bot.id not in refused]
+        return WeighedBots.of(left, self.capacity, largest_bytes=self.largest_bytes)
 
 
 _NO_BOTS = FamilyLoads(BotMap())

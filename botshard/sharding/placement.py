@@ -23,6 +23,7 @@ from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.hashing import MAX_SHARD_BITS, family_id, pool_name, shard_of
 from botshard.sharding.ids import BotId, FamilyId, GroupName, PoolName, ShardIndex
 from botshard.sharding.loads import BotLoads, FamilyLoads, WeighedBots
+from botshard.sharding.reloads import UNKNOWN_RATES, pools_for_reloads
 from botshard.sharding.routing import FamilyRoutes
 from botshard.sharding.units import format_bytes
 from botshard.sharding.weights import NOTHING, Weight, capacity_of, weight_of
@@ -115,7 +116,7 @@ def place(snapshot: Snapshot, /) -> Placement:
             reason = f"its pool group {key.group!r} does not exist"
             refused += [Refusal(bot, reason) for bot in sorted(loads[key].bots)]
             continue
-        bots = loads[key].weighed(capacity_of(group))
+        bots = _weighed(loads[key], group)
         refused += [_oversized(loads[key], bot, group) for bot in sorted(bots.oversized)]
         if not bots.total.bots:
             continue
@@ -143,9 +144,13 @@ def _others_in_group(
     others: dict[GroupName, int] = {}
     for key, family in loads.items():
         if key.group in groups:
-            bots = int(family.weighed(capacity_of(groups[key.group])).total.bots)
+            bots = int(_weighed(family, groups[key.group]).total.bots)
             others[key.group] = others.get(key.group, -1) + bots
     return others
+
+
+def _weighed(family: FamilyLoads, group: PoolGroupSpec) -> WeighedBots:
+    return family.weighed(capacity_of(group), largest_bytes=group.pool_memory_bytes)
 
 
 def _oversized(family: FamilyLoads, bot: BotId, group: PoolGroupSpec) -> Refusal:
@@ -167,6 +172,8 @@ class _Family:
         self._leaving = snapshot.leaving
         self._at_least = max(group.shard_replicas, snapshot.more_pools.get(self.id, 0))
         self._limit = group.blast_radius_limit
+        self._group = group
+        self._reloads = snapshot.reloads.get(self.id, UNKNOWN_RATES)
         self._others = others
 
     def place(self, present: FamilyPlacement | None) -> FamilyPlacement | None:
@@ -175,6 +182,7 @@ class _Family:
         What would break the limit, and is no better than what is, is not done: `held` says why, and a family that is
         not placed yet is refused.
         """
+        self._at_least = max(self._at_least, self._pools_for_reloads(present))
         while True:
             placed = self._grown(present)
             share = self._blast_share(placed)
@@ -270,6 +278,12 @@ class _Family:
     def _pools_needed(self, fill_ratio: float) -> int:
         by_total = ceil(self.replicas * self.bots.total.fill_ratio(self.bots.capacity) / fill_ratio)
         return max(self.replicas, by_total, self.replicas * self.bots.big)
+
+    def _pools_for_reloads(self, present: FamilyPlacement | None) -> int:
+        staying = sum(name not in self._leaving for name in present.pools) if present else 0
+        all_bytes = self.replicas * self.bots.total.footprint_bytes
+        most = max(self.replicas, ceil(all_bytes / self._group.pool_memory_bytes / _FILL_RATIO))
+        return pools_for_reloads(self._reloads, self._group, present=staying, most=most)
 
     def _choose_bits(self, pools: int, present_bits: int, *, must_be_fine: bool = False) -> int:
         enough = _enough_bits(pools)

@@ -67,8 +67,12 @@ def _ratio(carried: float, capacity: float) -> float:
 
 
 def capacity_of(group: PoolGroupSpec, /) -> Weight:
-    """What one pool of the group may carry. A group without a bound on the rate has an infinite one."""
-    return Weight(group.pool_memory_bytes, group.bots_per_pool, 2 * round(group.pool_rate_per_s * _MILLI / 2) or inf)
+    """What may be placed in one pool of the group. A group without a bound on the rate has an infinite one."""
+    return Weight(
+        int(group.pool_memory_bytes * group.overcommit),
+        group.bots_per_pool,
+        2 * round(group.pool_rate_per_s * _MILLI / 2) or inf,
+    )
 
 
 def weight_of(bot: BotLoad, capacity: Weight, /) -> Weight:

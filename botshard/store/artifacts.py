@@ -12,6 +12,8 @@ The cache may be shared by any number of processes, each of which may be killed 
 <cache>/artifacts/<digest>.json    the manifest
 <cache>/scratch/                   work under way; what killed processes leave is swept
 ```
+
+`artifact_cache.py` bounds it.
 """
 
 from __future__ import annotations
@@ -104,10 +106,9 @@ def fetch_artifact(store: ObjectStore, digest: str, /, cache_dir: Path) -> Path:
     manifest = read_manifest(store, digest)
     with local_errors(cache_dir), scratch_folder(scratch) as files:
         for name, entry in manifest.files.items():
-            blob = _fetch_blob(store, entry, cache_dir, scratch)
             target = files / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(blob, target)
+            _place(store, entry, target, cache_dir, scratch)
         with whole_file(_manifest_path(folder)) as file:
             file.write(manifest.encode())
         _replace_folder(files, folder, scratch)
@@ -184,6 +185,17 @@ def _check_contents(key: str, found: FileEntry, entry: FileEntry) -> None:
 def _keep(fresh: Path, path: Path) -> None:
     fresh.chmod(0o444)
     fresh.replace(path)
+
+
+def _place(store: ObjectStore, entry: FileEntry, target: Path, cache_dir: Path, scratch: Path) -> None:
+    """Give contents the name of a file. Others may be clearing the cache, and contents without a link go first."""
+    for is_last in (False, False, True):
+        try:
+            _link(_fetch_blob(store, entry, cache_dir, scratch), target)
+            return
+        except FileNotFoundError:
+            if is_last:
+                raise
 
 
 def _link(blob: Path, target: Path) -> None:

@@ -35,7 +35,7 @@ MAX_ERROR_CHARS = 300
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _STATES = {str(state): state for state in Residency}
 _FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
-_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class BotReport:
     version: VersionNumber | None = None
     """The version that is loaded, is being loaded or failed to load; None: none of these."""
     footprint_bytes: int = 0
-    """Measured bytes of the resident bot."""
+    """Measured bytes of the bot while it is in memory, or of when it was last; 0: it never was."""
     rate_per_s: float = 0.0
     """Requests a second, lately."""
     load_s: float = 0.0
@@ -78,6 +78,8 @@ class ReplicaReport:
     in_flight: int
     requests_total: int
     bots: Mapping[BotId, BotReport]
+    reloads_per_s: float = 0.0
+    """Loads a second, lately, of bots that had left memory for the room of others."""
 
 
 def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
@@ -92,7 +94,7 @@ def encode_report(report: ReplicaReport, /) -> bytes:
 
     Raises: CallerError where a number is not finite.
     """
-    document = {
+    document: dict[str, object] = {
         "format": REPORT_FORMAT,
         "pool": report.pool,
         "replica": report.replica,
@@ -107,6 +109,8 @@ def encode_report(report: ReplicaReport, /) -> bytes:
         "requestsTotal": report.requests_total,
         "bots": {bot_id: _bot_document(bot) for bot_id, bot in sorted(report.bots.items())},
     }
+    if report.reloads_per_s:
+        document["reloadsPerS"] = report.reloads_per_s
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
@@ -156,6 +160,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
         in_flight=reader.integer("inFlight"),
         requests_total=reader.integer("requestsTotal"),
         bots=bots,
+        reloads_per_s=reader.number("reloadsPerS") if "reloadsPerS" in reader.value else 0.0,
     )
     reader.finish(name)
     return report

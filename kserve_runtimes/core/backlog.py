@@ -16,11 +16,19 @@ __all__ = ["LoadBacklog"]
 class LoadBacklog:
     """Keeps up to `loaders` loads under way while there is something to load. Lives on the event loop."""
 
-    def __init__(self, start: Callable[[BotId], asyncio.Task[None] | None], *, loaders: int) -> None:
+    def __init__(
+        self, start: Callable[[BotId], asyncio.Task[None] | None], *, loaders: int, on_idle: Callable[[], None]
+    ) -> None:
         self._start = start
+        self._on_idle = on_idle
         self._loaders = loaders
         self._waiting: dict[BotId, None] = {}
         self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._waiting and not self._running
 
     def order(self, bots: Iterable[BotId], /, *, key: Callable[[BotId], float]) -> None:
         """Replace what waits by `bots`, smallest key first."""
@@ -44,3 +52,5 @@ class LoadBacklog:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._pump()
+        if self.is_idle:
+            self._on_idle()

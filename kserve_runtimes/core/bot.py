@@ -22,7 +22,7 @@ _REASON_CHARS: Final = 300
 class LoadedBot:
     """A bot that can answer. Immutable; used by any number of requests."""
 
-    __slots__ = ("_model", "_pipeline", "footprint_bytes", "id", "spec", "version")
+    __slots__ = ("_model", "_pipeline", "build_s", "footprint_bytes", "id", "spec", "version")
 
     def __init__(self, *, version: Version, spec: BotSpec, pipeline: Pipeline, model: Model) -> None:
         self.id: BotId = spec.id
@@ -32,6 +32,8 @@ class LoadedBot:
         self._model = model
         self.footprint_bytes = model.footprint_bytes + deep_bytes(pipeline)
         """Measured bytes of the model and of what its steps hold."""
+        self.build_s = 0.0
+        """How long it took to make from files at hand, which is what having it again would cost; 0: not measured."""
 
     @property
     def platform(self) -> str:

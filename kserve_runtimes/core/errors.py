@@ -8,6 +8,7 @@ TerminalError
 └── PredictFailedError      the model or a processing step failed on this input
 TransientError
 ├── LoadFailedError         the bot could not be loaded; tried again later
+├── NoRoomError             memory is full of bots that are all in use
 ├── PoolNotReadyError       table and catalog were not read yet, or the replica is ending
 └── DeadlineExceededError   nobody waits for the answer any more
 ```
@@ -22,6 +23,7 @@ __all__ = [
     "DeadlineExceededError",
     "LoadFailedError",
     "MisdirectedError",
+    "NoRoomError",
     "PoolNotReadyError",
     "PredictFailedError",
     "UnknownBotError",
@@ -70,6 +72,17 @@ class LoadFailedError(TransientError):
         super().__init__(f"bot {bot_id!r} cannot be loaded: {reason}", retry_after_s=retry_after_s)
         self.bot_id = bot_id
         self.reason = reason
+
+
+class NoRoomError(TransientError):
+    """Until the deadline of a request there was no room for its bot: every bot in memory was in use."""
+
+    def __init__(self, bot_id: BotId) -> None:
+        super().__init__(
+            f"bot {bot_id!r} waits for memory: every bot in it is in use; give the pool group more memory or replicas",
+            retry_after_s=1.0,
+        )
+        self.bot_id = bot_id
 
 
 class PoolNotReadyError(TransientError):

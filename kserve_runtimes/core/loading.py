@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from botshard.sharding.catalog import Version
 from botshard.sharding.errors import InvalidDocumentError, Problem, TerminalError
 from botshard.sharding.ids import BotId
 from botshard.sharding.units import format_bytes
-from botshard.store.artifacts import cached_manifest, fetch_artifact
+from botshard.store.artifact_cache import ArtifactCache
+from botshard.store.artifacts import cached_manifest
 from botshard.store.base import ObjectStore
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.model import Framework
@@ -33,7 +35,7 @@ class BotLoader:
     """Loads bots of one framework from one store."""
 
     store: ObjectStore
-    cache_dir: Path
+    cache: ArtifactCache
     framework: Framework
     most_bytes: int | None
     """Bound on one bot's footprint; None: none."""
@@ -45,7 +47,11 @@ class BotLoader:
         """
         hinted = version.resources.memory_bytes
         self._check_size(bot_id, hinted or version.size_bytes, "declared" if hinted else "its files")
-        folder = fetch_artifact(self.store, version.artifact, self.cache_dir)
+        with self.cache.use(self.store, version.artifact, size_bytes=version.size_bytes) as folder:
+            return self._load(bot_id, version, folder)
+
+    def _load(self, bot_id: BotId, version: Version, folder: Path) -> LoadedBot:
+        started_s = time.monotonic()
         document = cached_manifest(folder).spec
         spec = spec_from_document(document, f"bot {bot_id} version {version.number}")
         self._check_spec(bot_id, spec.id, spec.framework)
@@ -56,6 +62,7 @@ class BotLoader:
         pipeline = compile_pipeline(spec, folder)
         model = self.framework.load(spec, folder, pipeline.model_inputs)
         bot = LoadedBot(version=version, spec=spec, pipeline=pipeline, model=model)
+        bot.build_s = time.monotonic() - started_s
         self._check_size(bot_id, bot.footprint_bytes, "measured")
         return bot
 

@@ -38,8 +38,12 @@ class Metrics:
             ["document"],
             registry=registry,
         )
+        self.evictions = Counter("botshard_evictions", "Bots taken out of memory", ["reason"], registry=registry)
+        self.reloads = Counter("botshard_reloads", "Loads of bots that were evicted for room", registry=registry)
         for outcome in ("loaded", "failed"):
             self.loads.labels(outcome)
+        for reason in ("room", "idle", "unload"):
+            self.evictions.labels(reason)
         # Children are looked up by hash each time otherwise, which costs more than counting.
         self._classes = {
             (protocol, status): self.requests.labels(protocol, f"{status}xx")

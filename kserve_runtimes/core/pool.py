@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Final, TypeVar
 
 from botshard.logs import fields
@@ -31,7 +32,8 @@ from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.rates import RequestRates
-from kserve_runtimes.core.residents import Resident, Residents, Slot
+from kserve_runtimes.core.resident import Resident, Slot
+from kserve_runtimes.core.residents import Residents
 
 __all__ = ["Call", "Pool"]
 
@@ -139,7 +141,7 @@ class Pool:
             except Exception:
                 # The follower must outlive a defect: without it this replica would serve an old table for ever.
                 log.exception("poll failed")
-            self.residents.retry(loop.time())
+            self.residents.tick(loop.time())
             await asyncio.sleep(interval_s)
 
     def _apply(self, view: View, rates: dict[BotId, float] | None = None) -> None:
@@ -256,13 +258,13 @@ class Pool:
             raise MisdirectedError(bot_id, self.name, self.epoch)
         return entry
 
-    async def pin(self, call: Call, /) -> Slot:
+    async def pin(self, call: Call, /, *, deadline_s: float = inf) -> Slot:
         """The loaded bot; give it back with `residents.unpin`.
 
-        Raises: what `locate` raises; LoadFailedError, UnknownVersionError.
+        Raises: what `locate` raises; LoadFailedError, NoRoomError, UnknownVersionError.
         """
         entry = await self.locate(call)
-        slot = await self.residents.pin(entry.id)
+        slot = await self.residents.pin(entry.id, deadline_s=deadline_s)
         serving = slot.bot.version.number
         if call.version is not None and call.version != str(serving):
             self.residents.unpin(entry.id, slot)
@@ -279,7 +281,7 @@ class Pool:
 
         Raises: what `pin` and `job` raise; DeadlineExceededError.
         """
-        slot = await self.pin(call)
+        slot = await self.pin(call, deadline_s=deadline_s)
         bot = slot.bot
         self.rates.note(bot.id)
         loop = asyncio.get_running_loop()

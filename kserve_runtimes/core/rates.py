@@ -6,10 +6,12 @@ import math
 
 from botshard.sharding.ids import BotId
 
-__all__ = ["RequestRates"]
+__all__ = ["EventRate", "RequestRates"]
 
 _TAU_S = 60.0
 """A burst is half forgotten after 42 s: long enough for a steady figure, short enough to follow a working day."""
+_EVENT_TAU_S = 30.0
+"""Of ten thousand events at once, five minutes later less than one a minute is left: a burst is over by then."""
 _NOTHING_PER_S = 1e-4
 """Below one request in three hours a bot's rate is dropped: reports and memory stay bounded by what is used."""
 
@@ -36,3 +38,25 @@ class RequestRates:
                 rates[bot_id] = rates.get(bot_id, 0.0) + (1 - kept) * count / elapsed_s
             self._per_s, self._counts, self._rolled_at_s = rates, {}, now_s
         return dict(self._per_s)
+
+
+class EventRate:
+    """Events a second of one kind, exponentially weighted."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._per_s = 0.0
+        self._rolled_at_s: float | None = None
+
+    def note(self) -> None:
+        """One event."""
+        self._count += 1
+
+    def roll(self, now_s: float, /) -> float:
+        """The rate now; `now_s` is a monotonic instant. What came before the first call is not counted."""
+        before_s, self._rolled_at_s = self._rolled_at_s, now_s
+        if before_s is not None and now_s > before_s:
+            kept = math.exp(-(now_s - before_s) / _EVENT_TAU_S)
+            self._per_s = self._per_s * kept + (1 - kept) * self._count / (now_s - before_s)
+        self._count = 0
+        return self._per_s

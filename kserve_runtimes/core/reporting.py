@@ -21,7 +21,7 @@ from botshard.store.reports import BotReport, ReplicaReport, delete_report, read
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
-from kserve_runtimes.core.residents import Resident
+from kserve_runtimes.core.resident import Resident
 
 __all__ = ["Reporter", "current_rss_bytes"]
 
@@ -118,7 +118,8 @@ class Reporter:
 
     def _describe(self, *, ready: bool) -> ReplicaReport:
         pool, residents = self._pool, self._pool.residents
-        rates = pool.rates.roll(asyncio.get_running_loop().time())
+        now_s = asyncio.get_running_loop().time()
+        rates = pool.rates.roll(now_s)
         bots = {entry.id: _bot_report(entry, rates) for entry in (*residents.leaving, *residents)}
         return ReplicaReport(
             pool=pool.name,
@@ -133,6 +134,7 @@ class Reporter:
             in_flight=self._notices.in_flight,
             requests_total=self._notices.requests,
             bots=bots,
+            reloads_per_s=round(residents.reloads.roll(now_s), 4),
         )
 
     def _forget_past(self) -> None:
@@ -158,7 +160,7 @@ def _bot_report(entry: Resident, rates: Mapping[BotId, float]) -> BotReport:
     return BotReport(
         state=entry.state,
         version=slot.bot.version.number if slot else entry.wanted.number if loading_or_failed else None,
-        footprint_bytes=slot.bot.footprint_bytes if slot else 0,
+        footprint_bytes=slot.bot.footprint_bytes if slot else entry.known_bytes,
         rate_per_s=round(rates.get(entry.id, 0.0), 4),
         load_s=round(slot.load_s, 6) if slot else 0.0,
         error=_error(entry),

@@ -6,9 +6,9 @@ Lives on the event loop alone, so nothing here needs a lock; only `load` runs in
 - *pins*: a request holds the `Slot` it uses, so a swap or a drop never takes a model from under it;
 - *swap*: a new version is loaded beside the old one and takes its place when it is resident; if it cannot be loaded
   the old one goes on serving and the failure is reported;
+- *room*: every slot has a claim on the replica's memory (`room.py`); where that is bounded, bots that nobody uses or
+  waits for leave for those that are asked for;
 - *states* move by `botshard.sharding.residency.step` alone.
-
-Bounding residents by bytes, with eviction, would decide in `_start` and use `_drop`.
 """
 
 from __future__ import annotations
@@ -17,79 +17,62 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import Protocol
+from math import inf
+from typing import Final
 
 from botshard.logs import fields
 from botshard.sharding.catalog import Version
 from botshard.sharding.ids import BotId
 from botshard.sharding.residency import Residency, ResidencyEvent, step
 from kserve_runtimes.core.backlog import LoadBacklog
-from kserve_runtimes.core.bot import LoadedBot
-from kserve_runtimes.core.errors import LoadFailedError, UnknownBotError
+from kserve_runtimes.core.errors import LoadFailedError, NoRoomError, UnknownBotError
 from kserve_runtimes.core.failures import Failure, next_failure
 from kserve_runtimes.core.metrics import Metrics
+from kserve_runtimes.core.rates import EventRate
+from kserve_runtimes.core.reclaim import Reclaim
+from kserve_runtimes.core.resident import BotLoad, Resident, Slot
+from kserve_runtimes.core.room import Claim, MemoryBounds, Room
 
-__all__ = ["Resident", "Residents", "Slot"]
+__all__ = ["Residents"]
 
 log = logging.getLogger(__name__)
 
-
-class BotLoad(Protocol):
-    """Loads one version of a bot; blocks, and is called from threads."""
-
-    def __call__(self, bot_id: BotId, version: Version, /) -> LoadedBot:
-        """The bot. Raises: anything, which becomes the reason of a failure."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """A loaded bot and how many requests use it."""
-
-    bot: LoadedBot
-    load_s: float = 0.0
-    """How long it took to load."""
-    pins: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class Resident:
-    """One bot of this replica."""
-
-    id: BotId
-    wanted: Version
-    state: Residency = Residency.ABSENT
-    slot: Slot | None = None
-    """What serves now; after a publish, the old version until the new one is resident."""
-    loading: asyncio.Task[None] | None = None
-    failure: Failure | None = None
-    """Of `wanted`; with a slot it means that an older version goes on serving."""
-    stale: set[Slot] = field(default_factory=set)
-    """Swapped out and still in use."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether it serves, or is known not to."""
-        return self.slot is not None or self.failure is not None
-
-    @property
-    def needs_load(self) -> bool:
-        """Whether the version that is wanted is not the one that serves."""
-        return self.slot is None or self.slot.bot.version.number != self.wanted.number
+_ANSWER_S: Final = 0.05
+"""How long before its deadline a request that waits for room is told so."""
 
 
 class Residents:
     """Every bot that this replica has, by id."""
 
-    def __init__(self, load: BotLoad, *, executor: Executor, loaders: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        load: BotLoad,
+        *,
+        executor: Executor,
+        loaders: int,
+        metrics: Metrics,
+        memory: MemoryBounds = MemoryBounds(),  # noqa: B008 - a frozen value
+    ) -> None:
         self._load = load
         self._executor = executor
         self._metrics = metrics
         self._entries: dict[BotId, Resident] = {}
         self._leaving: set[Resident] = set()
         self._eager = False
-        self._backlog = LoadBacklog(self._start_next, loaders=loaders)
+        self._memory = memory
+        self._room = Room(
+            memory.budget_bytes,
+            may_leave=self._may_leave,
+            evict=self._evict_for_room,
+            on_left=Reclaim(executor, memory.budget_bytes).note,
+        )
+        self._backlog = LoadBacklog(self._start_next, loaders=loaders, on_idle=self._changed)
+        # Room is claimed only by those whose load begins at once: whoever leaves earlier is missed longer.
+        self._loaders = asyncio.Semaphore(loaders)
+        self._missed: set[BotId] = set()
+        """Evicted for room and not loaded since."""
+        self.reloads = EventRate()
+        """Loads of bots that had left for the room of others."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when readiness, a failure or a version that serves changed."""
 
@@ -111,11 +94,13 @@ class Residents:
     @property
     def footprint_bytes(self) -> int:
         """Measured bytes of everything in memory, what drains included."""
-        return sum(slot.bot.footprint_bytes for slot in self._slots())
+        return self._room.used_bytes
 
     def settled(self) -> bool:
-        """Whether every bot that must be resident is, or failed."""
-        return not self._eager or all(entry.settled for entry in self._entries.values())
+        """Whether every bot that must be resident is, or failed; in bounded memory, those that fit."""
+        if not self._eager or (self._room.is_bounded and self._backlog.is_idle):
+            return True
+        return all(entry.settled for entry in self._entries.values())
 
     def counts(self) -> dict[Residency, int]:
         """Bots in each state, those that leave included."""
@@ -135,8 +120,14 @@ class Residents:
             rates: how much each bot is used; the most used load first.
         """
         self._eager = eager
+        bounded = self._memory.budget_bytes is not None and (self._memory.realtime_may_evict or not eager)
+        self._room.is_bounded = bounded
+        if bounded:
+            self._room.keep.seed(rates)
         for bot_id in [bot_id for bot_id in self._entries if bot_id not in owned]:
             self._drop(self._entries.pop(bot_id))
+            self._room.keep.forget(bot_id)
+            self._missed.discard(bot_id)
         for bot_id, version in owned.items():
             entry = self._entries.get(bot_id)
             if entry is None:
@@ -149,11 +140,15 @@ class Residents:
         )
         self._changed()
 
-    def retry(self, now_s: float, /) -> None:
-        """Load again what failed, has to be resident, and has waited long enough."""
-        for entry in self._entries.values():
-            if entry.failure is not None and entry.failure.retry_at_s <= now_s and self._loads_unasked(entry):
-                self._backlog.add(entry.id)
+    def tick(self, now_s: float, /) -> None:
+        """Load again what failed, has to be resident, and has waited long enough; let go of what nobody asks for."""
+        idle_after_s = None if self._eager else self._memory.idle_after_s
+        for entry in list(self._entries.values()):
+            if entry.failure is not None or entry.slot is not None:
+                if self._loads_unasked(entry):
+                    self._backlog.add(entry.id)
+                elif idle_after_s is not None and now_s - entry.used_at_s > idle_after_s and self._may_leave(entry.id):
+                    self._evict(entry, "idle")
 
     def _loads_unasked(self, entry: Resident) -> bool:
         if not entry.needs_load or entry.loading is not None:
@@ -165,48 +160,72 @@ class Residents:
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def pin(self, bot_id: BotId, /) -> Slot:
+    async def pin(self, bot_id: BotId, /, *, deadline_s: float = inf) -> Slot:
         """The bot to use, loaded if it is absent; give it back with `unpin`.
 
-        Raises: UnknownBotError if it is not this replica's (any more), LoadFailedError.
+        Raises: what `ensure` raises.
         """
-        entry = self._entries.get(bot_id)
-        if entry is None:
-            raise UnknownBotError(bot_id)
-        if entry.slot is None:
-            await self.ensure(entry)
-            assert entry.slot is not None  # noqa: S101 - what `ensure` waits for
+        if self._room.is_bounded and bot_id in self._entries:
+            self._room.keep.asked(bot_id)
+        entry = await self.ensure(bot_id, deadline_s=deadline_s)
+        assert entry.slot is not None  # noqa: S101 - what `ensure` waits for
         entry.slot.pins += 1
         return entry.slot
 
     def unpin(self, bot_id: BotId, slot: Slot, /) -> None:
         """The request that held `slot` is over."""
         slot.pins -= 1
+        entry = self._entries.get(bot_id)
+        if entry is not None:
+            entry.used_at_s = self._now_s()
         if slot.pins:
             return
-        entry = self._entries.get(bot_id)
+        self._room.look_again()
         if entry is not None and slot in entry.stale:
             entry.stale.discard(slot)
+            self._room.release(slot.claim)
             self._changed()
         for leaver in [leaver for leaver in self._leaving if leaver.id == bot_id]:
             self._settle_leaver(leaver)
 
-    async def ensure(self, entry: Resident, /) -> None:
-        """Wait until the bot serves. Many waiters cause one load.
+    async def ensure(self, bot_id: BotId, /, *, deadline_s: float = inf) -> Resident:
+        """The bot's entry once it serves. Many waiters cause one load.
 
-        Raises: LoadFailedError; UnknownBotError if the bot leaves meanwhile.
+        Args:
+            bot_id: whose.
+            deadline_s: instant of the loop's clock at which a load that still waits for room is given up.
+
+        Raises: UnknownBotError if it is not this replica's (any more), LoadFailedError, NoRoomError.
         """
-        while entry.slot is None:
-            if self._entries.get(entry.id) is not entry:
-                raise UnknownBotError(entry.id)
+        while True:
+            entry = self._entries.get(bot_id)
+            if entry is None:
+                raise UnknownBotError(bot_id)
+            if entry.slot is not None:
+                return entry
             if entry.loading is None:
                 failure = entry.failure
                 if failure is not None and failure.retry_at_s > self._now_s():
                     raise self._failed(entry, failure)
                 self._start(entry)
-            assert entry.loading is not None  # noqa: S101 - started above
-            # One waiter that gives up must not end the load of the others.
-            await asyncio.shield(entry.loading)
+            entry.waiting += 1
+            try:
+                await self._wait(entry, deadline_s)
+            finally:
+                entry.waiting -= 1
+                self._room.look_again()
+
+    async def _wait(self, entry: Resident, deadline_s: float) -> None:
+        loading = entry.loading
+        assert loading is not None  # noqa: S101 - whoever waits has started it
+        # Waiting ends none of it: one waiter that gives up must not end the load of the others.
+        left_s = None if deadline_s == inf else max(deadline_s - _ANSWER_S - self._now_s(), 0.0)
+        loaded, _ = await asyncio.wait((loading,), timeout=left_s)
+        if loaded:
+            return
+        if self._room.has_waiters and not entry.has_room:
+            raise NoRoomError(entry.id)
+        await asyncio.wait((loading,))
 
     def begin(self, entry: Resident, /) -> None:
         """Start loading an absent bot without waiting for it, unless it failed too recently."""
@@ -219,9 +238,28 @@ class Residents:
         entry = self._entries.get(bot_id)
         if entry is None:
             raise UnknownBotError(bot_id)
-        self._entries[bot_id] = Resident(entry.id, entry.wanted)
+        self._evict(entry, "unload")
+
+    def _evict(self, entry: Resident, reason: str) -> None:
+        self._entries[entry.id] = Resident(entry.id, entry.wanted, known_bytes=entry.known_bytes)
+        if entry.slot is not None:
+            self._metrics.evictions.labels(reason).inc()
         self._drop(entry)
         self._changed()
+
+    def _evict_for_room(self, bot_id: BotId) -> None:
+        self._missed.add(bot_id)
+        self._evict(self._entries[bot_id], "room")
+
+    def _may_leave(self, bot_id: BotId) -> bool:
+        """Whether the bot is in memory and nobody uses it, waits for it or loads it."""
+        entry = self._entries.get(bot_id)
+        return (
+            entry is not None
+            and entry.slot is not None
+            and not (entry.slot.pins or entry.waiting or entry.stale)
+            and entry.loading is None
+        )
 
     def _failed(self, entry: Resident, failure: Failure) -> LoadFailedError:
         return LoadFailedError(entry.id, failure.reason, retry_after_s=max(failure.retry_at_s - self._now_s(), 0.0))
@@ -232,43 +270,76 @@ class Residents:
         entry = self._entries.get(bot_id)
         if entry is None or not self._loads_unasked(entry):
             return None
-        self._start(entry)
+        # Nobody leaves for a bot that nobody asked for. A new version may take the room of others, else of the old one.
+        claim = self._room.try_claim(entry.expected_bytes, evict=entry.slot is not None)
+        if claim is None:
+            if self._may_leave(bot_id):
+                self._evict_for_room(bot_id)
+            return None
+        if self._entries[bot_id] is not entry:  # the room that it got was its own
+            self._room.release(claim)
+            return None
+        self._start(entry, claim)
         return entry.loading
 
-    def _start(self, entry: Resident) -> None:
+    def _start(self, entry: Resident, claim: Claim | None = None) -> None:
         if entry.slot is None:
             entry.state = step(entry.state, ResidencyEvent.LOAD)
-        entry.loading = asyncio.get_running_loop().create_task(self._run_load(entry, entry.wanted))
+        entry.has_room = claim is not None
+        entry.loading = asyncio.get_running_loop().create_task(self._run_load(entry, entry.wanted, claim))
 
-    async def _run_load(self, entry: Resident, version: Version) -> None:
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
+    async def _run_load(self, entry: Resident, version: Version, claim: Claim | None) -> None:
         try:
-            bot = await loop.run_in_executor(self._executor, self._load, entry.id, version)
+            slot = await self._load_into_room(entry, version, claim)
         except Exception as error:  # noqa: BLE001 - whatever a strange artifact raises is that bot's failure alone
             entry.loading = None
             self._note_failure(entry, version, error)
         else:
             entry.loading = None
-            took_s = loop.time() - started_s
             self._metrics.loads.labels("loaded").inc()
-            self._metrics.load_seconds.observe(took_s)
-            log.debug(
-                "bot loaded",
-                extra=fields(bot=entry.id, version=version.number, bytes=bot.footprint_bytes, took_s=took_s),
-            )
-            self._install(entry, Slot(bot, took_s))
+            self._metrics.load_seconds.observe(slot.load_s)
+            told = fields(bot=entry.id, version=version.number, bytes=slot.bot.footprint_bytes, took_s=slot.load_s)
+            log.debug("bot loaded", extra=told)
+            self._install(entry, slot)
         if entry not in self._leaving and entry.wanted != version:
             self._backlog.add(entry.id)
         self._changed()
 
+    async def _load_into_room(self, entry: Resident, version: Version, claim: Claim | None) -> Slot:
+        """The bot with a claim of its measured size."""
+        loop = asyncio.get_running_loop()
+        async with self._loaders:
+            while True:
+                claim = claim or await self._room.claim(entry.expected_bytes)
+                entry.has_room = True
+                started_s = loop.time()
+                try:
+                    bot = await loop.run_in_executor(self._executor, self._load, entry.id, version)
+                except BaseException:
+                    self._room.release(claim)
+                    raise
+                entry.known_bytes = bot.footprint_bytes
+                if self._room.use(claim, bot.footprint_bytes):
+                    return Slot(bot, claim, loop.time() - started_s)
+                # Larger than expected, and no room for the rest: its turn comes again, now with the right size.
+                self._room.release(claim)
+                del bot
+                claim, entry.has_room = None, False
+
     def _install(self, entry: Resident, slot: Slot) -> None:
         if entry in self._leaving:
             entry.state = step(entry.state, ResidencyEvent.LOADED)
+            self._room.release(slot.claim)
             self._settle_leaver(entry)
             return
         old = entry.slot
         entry.slot = slot
+        entry.used_at_s = self._now_s()
+        self._room.keep.loaded(entry.id, slot.bot.footprint_bytes, slot.bot.build_s or slot.load_s)
+        if entry.id in self._missed:
+            self._missed.discard(entry.id)
+            self._metrics.reloads.inc()
+            self.reloads.note()
         if slot.bot.version.number == entry.wanted.number:
             entry.failure = None
         if old is None:
@@ -276,6 +347,8 @@ class Residents:
             return
         if old.pins:
             entry.stale.add(old)
+        else:
+            self._room.release(old.claim)
         log.info("bot changed", extra=fields(bot=entry.id, version=slot.bot.version.number, was=old.bot.version.number))
 
     def _note_failure(self, entry: Resident, version: Version, error: Exception) -> None:
@@ -290,16 +363,14 @@ class Residents:
         failure = next_failure(entry.failure, version.number, error, now_s=self._now_s())
         if version == entry.wanted:
             entry.failure = failure
-        log.warning(
-            "bot cannot be loaded",
-            extra=fields(bot=entry.id, version=version.number, attempt=failure.attempts, reason=failure.reason),
-            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
-        )
+        told = fields(bot=entry.id, version=version.number, attempt=failure.attempts, reason=failure.reason)
+        log.warning("bot cannot be loaded", extra=told, exc_info=error if log.isEnabledFor(logging.DEBUG) else None)
 
     # ── leaving ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _drop(self, entry: Resident) -> None:
         """Let go of an entry that is no longer in the table of entries."""
+        self._room.keep.left(entry.id)
         if entry.state is Residency.ABSENT:
             return
         if entry.state is Residency.FAILED:
@@ -310,24 +381,16 @@ class Residents:
         self._settle_leaver(entry)
 
     def _settle_leaver(self, entry: Resident) -> None:
-        if entry.loading is not None or any(slot.pins for slot in self._slots_of(entry)):
+        if entry.loading is not None or any(slot.pins for slot in entry.slots()):
             return
         if entry.state is Residency.DRAINING:
             entry.state = step(entry.state, ResidencyEvent.DRAINED)
+        for slot in entry.slots():
+            self._room.release(slot.claim)
         entry.slot = None
         entry.stale.clear()
         self._leaving.discard(entry)
         self._changed()
-
-    @staticmethod
-    def _slots_of(entry: Resident) -> Iterator[Slot]:
-        if entry.slot is not None:
-            yield entry.slot
-        yield from entry.stale
-
-    def _slots(self) -> Iterator[Slot]:
-        for entry in (*self._entries.values(), *self._leaving):
-            yield from self._slots_of(entry)
 
     def _changed(self) -> None:
         self.on_change()

@@ -8,7 +8,7 @@ from botshard.oip.metadata import IndexEntry, model_metadata, repository_index, 
 from botshard.sharding.residency import Residency
 from kserve_runtimes.core.errors import LoadFailedError, UnknownVersionError
 from kserve_runtimes.core.pool import Call, Pool
-from kserve_runtimes.core.residents import Resident
+from kserve_runtimes.core.resident import Resident
 from kserve_runtimes.serving.messages import Answer, Message, Request, json_answer
 
 __all__ = [
@@ -119,7 +119,7 @@ def index(pool: Pool, /, *, ready_only: bool) -> Answer:
 async def load(pool: Pool, call: Call, /) -> Answer:
     """Load a bot and wait for it."""
     entry = await pool.locate(call)
-    await pool.residents.ensure(entry)
+    await pool.residents.ensure(entry.id)
     return json_answer({"name": entry.id, "load": True})
 
 

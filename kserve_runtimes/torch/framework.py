@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.export
-from safetensors.torch import load_file
 
 from botshard.bots.architectures import architecture_from_document
 from botshard.oip.tensors import Array
@@ -17,6 +17,7 @@ from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model
 from kserve_runtimes.torch.architectures import Forward, build
+from kserve_runtimes.torch.weights import map_weights
 
 __all__ = ["TorchFramework"]
 
@@ -84,8 +85,7 @@ def _load_declared(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -> M
         names = ", ".join(tensor.name for tensor in inputs)
         expected = f"one tensor for the model, which is what {architecture.kind} takes"
         raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
-    # Mapped, not read: replicas on one machine share the pages of a bot's weights.
-    weights: dict[str, torch.Tensor] = load_file(path)
+    weights = map_weights(path)
     forward = build(architecture, weights, input_name=inputs[0].name)
     return _Declared(forward, sum(tensor.nbytes for tensor in weights.values()))
 
@@ -94,7 +94,29 @@ def _load_program(spec: BotSpec, path: Path) -> Model:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecations within the loader, which its caller cannot act upon
         program = torch.export.load(path)
-        return _Program(program, [output.name for output in spec.outputs])
+        loaded = _Program(program, [output.name for output in spec.outputs])
+    _forget_loading()
+    return loaded
+
+
+def _forget_loading() -> None:
+    """Empty what PyTorch remembers of each program that it loads, for good: some 20 KiB a load.
+
+    These are a cache of operations on tensors without data, and the generated source that tracebacks show.
+    """
+    # Loading has imported these already, but without a program nobody should pay for them.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx import graph_module
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    FakeTensorMode.cache_clear()
+    for method in vars(ShapeEnv).values():
+        if hasattr(method, "cache_clear"):
+            method.cache_clear()
+    sources = graph_module._loader.eval_cache  # noqa: SLF001 - nothing public empties it
+    sources.clear()
+    for name in [name for name in tuple(linecache.cache) if name.startswith("<eval_with_key>")]:
+        linecache.cache.pop(name, None)
 
 
 def _tensor(array: Array) -> torch.Tensor:

@@ -117,6 +117,7 @@ def test_an_explanation_names_every_step(elsewhere: Cli) -> None:
     assert f"begins with the bits {bits}; the family has 2 bits" in why
     assert "Routing table 7 routes that shard to" in why
     assert "resident on 1 of 1 live replicas" in why
+    assert "footprint, the bound on bots and a reload rate over the threshold add pools" in why
     assert [pool["rank"] for pool in detail["shard"]["pools"]] == [1, 2]
     assert detail["catalogObject"] == catalog_key_of(detail["bot"])
     text = elsewhere("explain", "acme-banking").stdout

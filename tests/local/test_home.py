@@ -32,10 +32,13 @@ def _specs(draw: st.DrawFn) -> PoolSpec:
         max_replicas=draw(st.integers(1, 99)),
         shard_replicas=draw(st.integers(1, 4)),
         pool_memory_bytes=draw(st.integers(1, 2**50)),
+        overcommit=draw(st.floats(1.0, 100.0)),
+        pool_reloads_per_s=draw(st.floats(0.0, 100.0)),
         bots_per_pool=draw(st.integers(1, 10_000)),
         request_timeout_s=draw(_SECONDS),
         cold_start_timeout_s=draw(_SECONDS),
         idle_after_s=draw(_SECONDS),
+        bot_idle_after_s=draw(_SECONDS),
         concurrency=draw(st.integers(1, 1000)),
         blast_radius_limit=draw(st.none() | st.floats(0.001, 1.0)),
     )

@@ -50,6 +50,8 @@ class World:
         self._port = 40_000
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
+        self.reloads_per_s = 0.0
+        """What every replica reports."""
 
     def controller(self, *, replan_interval_s: float = 0.0) -> Reconciler:
         """A controller that has just started."""
@@ -129,6 +131,7 @@ class World:
                 in_flight=0,
                 requests_total=0,
                 bots={**{BotId(name): failed for name in self.broken.get(pool, ())}, **(bots or {})},
+                reloads_per_s=self.reloads_per_s,
             ),
         )
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import resource
 import sys
 from pathlib import Path
 
-from botshard.store.artifacts import fetch_artifact
+from botshard.store.artifact_cache import ArtifactCache
+from botshard.store.artifacts import cached_manifest, fetch_artifact
 from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError, StoreError
 from botshard.store.catalog import CatalogStore
+from botshard.store.manifests import describe_file
 from botshard.store.urls import open_store
 from tests.store.homes import make_bot
 
@@ -63,6 +66,19 @@ def fetch(store: ObjectStore, digest: str, cache_dir: str) -> None:
     print(fetch_artifact(store, digest, Path(cache_dir)), flush=True)
 
 
+def churn(store: ObjectStore, digests: str, cache_dir: str, most_bytes: str, rounds: str) -> None:
+    """Use artifacts in an order of our own, in a cache with a bound; each must be whole for as long as it is used."""
+    cache, draw = ArtifactCache(Path(cache_dir), most_bytes=int(most_bytes)), random.Random(os.getpid())
+    for _ in range(int(rounds)):
+        digest = draw.choice(digests.split(","))
+        with cache.use(store, digest, size_bytes=int(most_bytes)) as folder:
+            manifest = cached_manifest(folder)
+            for name, entry in manifest.files.items():
+                if describe_file(folder / name) != entry:
+                    raise SystemExit(f"{digest}/{name} is damaged")
+            print(digest, flush=True)
+
+
 def overflow(store: ObjectStore, key: str, limit_bytes: str) -> None:
     """Write more than the operating system lets this process write; prints what comes of it."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), int(limit_bytes)))
@@ -73,7 +89,14 @@ def overflow(store: ObjectStore, key: str, limit_bytes: str) -> None:
 
 
 def main(url: str, verb: str, *arguments: str) -> None:
-    verbs = {"increment": increment, "overwrite": overwrite, "publish": publish, "fetch": fetch, "overflow": overflow}
+    verbs = {
+        "churn": churn,
+        "increment": increment,
+        "overwrite": overwrite,
+        "publish": publish,
+        "fetch": fetch,
+        "overflow": overflow,
+    }
     verbs[verb](open_store(url, os.environ), *arguments)  # type: ignore[operator]  # each verb knows its arguments
 
 

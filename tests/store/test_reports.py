@@ -72,6 +72,7 @@ _REPORTS = st.builds(
     in_flight=_COUNTS,
     requests_total=_COUNTS,
     bots=st.dictionaries(_IDS.map(BotId), _BOTS, max_size=4),
+    reloads_per_s=_NUMBERS,
 )
 
 

@@ -1,0 +1,33 @@
+"""Memory of bots that left goes back to the system: what only the garbage collector finds, it is told to look for."""
+
+from __future__ import annotations
+
+import gc
+from concurrent.futures import Executor
+from typing import Final
+
+__all__ = ["Reclaim"]
+
+_SHARE: Final = 0.1
+"""Of the budget: after so many bytes have left, garbage may be worth as much."""
+_DEFAULT_BYTES: Final = 32 << 20
+
+
+class Reclaim:
+    """Collects garbage after enough bytes have left.
+
+    A Keras model or an exported program is full of references in circles, and the collector's own pace goes by objects,
+    not by the megabytes that a few of them hold. Imported modules are frozen, so a look costs milliseconds.
+    """
+
+    def __init__(self, executor: Executor, budget_bytes: int | None, /) -> None:
+        self._executor = executor
+        self._every_bytes = int(budget_bytes * _SHARE) if budget_bytes else _DEFAULT_BYTES
+        self._left_bytes = 0
+
+    def note(self, left_bytes: int, /) -> None:
+        """A bot of so many bytes has left."""
+        self._left_bytes += left_bytes
+        if self._left_bytes >= self._every_bytes:
+            self._left_bytes = 0
+            self._executor.submit(gc.collect)
