@@ -66,6 +66,10 @@ _JSON_WORDS: Final = MappingProxyType(
     {"b": "true or false", "u": "whole numbers", "i": "whole numbers", "f": "numbers"}
 )
 _LENGTH: Final = struct.Struct("<I")
+_PACKED: Final = MappingProxyType({"FP32": "f", "FP64": "d"})
+"""Datatypes that `struct` writes faster than numpy reads a list, refusing what is too large on its way."""
+_PACKED_AT_MOST: Final = 1 << 16
+"""Elements; beyond, numpy is as fast and takes less memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +137,34 @@ def tensor_from_json(name: str, datatype: str, shape: tuple[int, ...], data: obj
     if datatype == "BF16":
         raise InvalidInputError(name, "BF16 has no JSON form; send it as binary data, or send FP32")
     kinds = _JSON_TYPES[dtype.kind]
-    if not kinds.issuperset(map(type, values)):
-        index = next(i for i, value in enumerate(values) if type(value) not in kinds)
-        raise InvalidInputError(
-            name,
-            f"data of {datatype} must be {_JSON_WORDS[dtype.kind]}, found {_shown(values[index])} at index {index}",
-        )
+    # Nearly always all are floats, and counting them is twice as fast as looking at each.
+    if list(map(type, values)).count(float) != len(values) or dtype.kind != "f":
+        _check_kinds(name, datatype, values, kinds)
     try:
+        code = _PACKED.get(datatype)
+        if code is not None and len(values) <= _PACKED_AT_MOST:
+            packed = bytearray(len(values) * dtype.itemsize)
+            struct.pack_into(f"<{len(values)}{code}", packed, 0, *values)
+            return Tensor(name, datatype, shape, np.frombuffer(packed, dtype).reshape(shape))
         with np.errstate(over="ignore"):
             array = np.array(values, dtype=dtype)
     except OverflowError as error:
+        if dtype.kind == "f":
+            raise InvalidInputError(name, f"data holds a number that is too large for {datatype}") from error
         limits = np.iinfo(dtype)
         raise InvalidInputError(name, f"data of {datatype} must lie in {limits.min} … {limits.max}") from error
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidInputError(name, f"data holds a number that is too large for {datatype}")
     return Tensor(name, datatype, shape, array.reshape(shape))
+
+
+def _check_kinds(name: str, datatype: str, values: list[Any], kinds: frozenset[type]) -> None:
+    if not kinds.issuperset(map(type, values)):
+        index = next(i for i, value in enumerate(values) if type(value) not in kinds)
+        words = _JSON_WORDS[DATATYPES[datatype].kind]
+        raise InvalidInputError(
+            name, f"data of {datatype} must be {words}, found {_shown(values[index])} at index {index}"
+        )
 
 
 def tensor_from_binary(

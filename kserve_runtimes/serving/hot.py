@@ -21,7 +21,7 @@ from botshard.oip.rest import EncodedBody, decode_request, encode_response, pars
 from botshard.oip.v1 import decode_v1, encode_v1
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
-from kserve_runtimes.core.inference import Inference
+from kserve_runtimes.core.inference import Inference, Stopwatch, Took
 from kserve_runtimes.core.pool import Call, Pool
 from kserve_runtimes.serving import models
 from kserve_runtimes.serving.messages import Answer as PlainAnswer
@@ -207,17 +207,17 @@ class _Infer(_PoolRequest):
         encoding = field_text(self.fields, _ENCODING)
         body = self.body
 
-        def job(bot: LoadedBot) -> tuple[EncodedBody, float]:
-            started_s = perf_counter()
+        def job(bot: LoadedBot) -> tuple[EncodedBody, Took]:
+            watch = Stopwatch()
             encoded = self._predict(bot, decompress(body, encoding, front.max_body_bytes), header_length)
-            return encoded, perf_counter() - started_s
+            return encoded, watch.took()
 
         try:
-            bot, (encoded, took_s) = await front.inference.run(call, job, deadline_s=self.deadline_s)
+            bot, (encoded, took) = await front.inference.run(call, job, deadline_s=self.deadline_s)
         except DeadlineExceededError as error:
             raise DeadlineExceededError(self._timeout_s) from error
         if encoding is None and len(body) <= _SMALL_BYTES:
-            front.inference.note(bot, took_s)
+            front.inference.note(bot, took)
         return self._encoded(bot, encoded)
 
     def _predict(self, bot: LoadedBot, body: Body, header_length: int | None) -> EncodedBody:
