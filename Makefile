@@ -53,6 +53,7 @@ lint: install ## Run the checks that need no test: style, types, imports
 bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.lookup
 	$(bin)/python -m benchmarks.router_overhead
+	$(bin)/python -m benchmarks.pool
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 

@@ -8,6 +8,7 @@ an ASGI application behind, on the same connections and in order.
 - `exchange`: one request and its answer, as the connection sees it
 - `hot`: the requests that are answered without an application
 - `asgi`: the requests that an application answers
-- `connection`: parses, queues, answers in order, watches the time
+- `reader`: bytes to requests
+- `connection`: queues, answers in order, watches the time
 - `server`: listening sockets, and the end
 """

@@ -12,6 +12,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from botshard.http1.alarm import Alarm
 from botshard.http1.answers import CONTINUE, Answer, head_of
 from botshard.http1.asgi import AsgiExchange
 from botshard.http1.exchange import Exchange
@@ -25,7 +26,6 @@ __all__ = ["Connection"]
 
 _STARTED_AT_ONCE: Final = 8
 """Pipelined requests that are begun in one turn of the loop; others' connections come between."""
-_TICK_S: Final = 0.001
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
@@ -51,12 +51,10 @@ class Connection(asyncio.Protocol):
         self._blocked_since_s = math.inf
         self.is_closing = False
         self._is_lingering = False
-        self._is_lost = False
         self._ends_at_s = math.inf
         """When patience with a connection that is being closed ends."""
         self._idle_until_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed_s = math.inf
+        self._alarm = Alarm(self._loop, due=self._due, act=self._act)
 
     # ── the transport ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -71,11 +69,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
         """Nobody is there any more."""
-        self.is_closing = self._is_lost = True
+        self.is_closing = True
         self._reader.is_deaf = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.stop()
         self.resume_writing()
         self._abandon_all()
         self._server.lost(self)
@@ -99,7 +95,7 @@ class Connection(asyncio.Protocol):
         """The peer does not read."""
         self._writable = asyncio.Event()
         self._blocked_since_s = monotonic()
-        self._arm(self._blocked_since_s + self._limits.write_timeout_s)
+        self._alarm.arm(self._blocked_since_s + self._limits.write_timeout_s)
         self._check_reading()
 
     def resume_writing(self) -> None:
@@ -119,9 +115,9 @@ class Connection(asyncio.Protocol):
             return
         reader.feed(data)
         if reader.head_since_s != math.inf:
-            self._arm(reader.head_since_s + self._limits.head_timeout_s)
+            self._alarm.arm(reader.head_since_s + self._limits.head_timeout_s)
         elif reader.body_since_s != math.inf:
-            self._arm(reader.body_since_s + self._limits.body_timeout_s)
+            self._alarm.arm(reader.body_since_s + self._limits.body_timeout_s)
         self._advance()
 
     # ── the reader ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,11 +129,12 @@ class Connection(asyncio.Protocol):
 
     def arrived(self, exchange: Exchange, /) -> None:
         """Queue it."""
+        self._discarded_bytes = 0
         exchange.link = self
         self._queue.append(exchange)
         exchange.begin()
-        if exchange.deadline_s < self._armed_s:
-            self._arm(exchange.deadline_s)
+        if exchange.deadline_s < self._alarm.armed_s:
+            self._alarm.arm(exchange.deadline_s)
 
     def refuse(self, status: int, text: str, fields: dict[bytes, bytes], /) -> None:
         """The last answer of this connection, in its turn; a request that was being read gets no other."""
@@ -214,7 +211,7 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
         if reader.current is not None:
             reader.body_since_s = monotonic()
-            self._arm(reader.body_since_s + self._limits.body_timeout_s)
+            self._alarm.arm(reader.body_since_s + self._limits.body_timeout_s)
 
     def read_on(self) -> None:
         """A body's bytes were taken."""
@@ -322,7 +319,7 @@ class Connection(asyncio.Protocol):
                 self._reads_paused = False
                 self._transport.resume_reading()
             self._ends_at_s = monotonic() + self._limits.linger_s
-            self._arm(self._ends_at_s)
+            self._alarm.arm(self._ends_at_s)
         else:
             self._close()
 
@@ -332,32 +329,14 @@ class Connection(asyncio.Protocol):
             return
         self.is_closing = True
         self._ends_at_s = monotonic() + self._limits.write_timeout_s
-        self._arm(self._ends_at_s)
+        self._alarm.arm(self._ends_at_s)
         self._transport.close()
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _be_idle(self, patience_s: float) -> None:
-        self._idle_until_s = until_s = monotonic() + patience_s
-        if until_s < self._armed_s:
-            self._arm(until_s)
-
-    def _arm(self, due_s: float) -> None:
-        """Look again at `due_s`. A timer that is set for earlier is left alone: it finds out how much is left."""
-        if due_s >= self._armed_s:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_s = due_s
-        self._timer = self._loop.call_later(max(due_s - monotonic(), 0.0), self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        self._armed_s = math.inf
-        if self._due() <= monotonic():
-            self._act()
-        if not self._is_lost:
-            self._arm(max(self._due(), monotonic() + _TICK_S))
+        self._idle_until_s = monotonic() + patience_s
+        self._alarm.arm(self._idle_until_s)
 
     def _due(self) -> float:
         limits, reader = self._limits, self._reader

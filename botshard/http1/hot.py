@@ -19,7 +19,7 @@ class HotRequest(Exchange):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body: bytes = b""
+        self.body: bytes | memoryview = b""
         """There once `run` is called."""
         self._parts: list[bytes] | None = None
         self._task: asyncio.Task[Answer] | None = None
@@ -80,7 +80,7 @@ class HotRequest(Exchange):
         if self._parts is not None:
             self._parts.append(data)
         elif self.body:
-            self._parts = [self.body, data]
+            self._parts = [bytes(self.body), data]
         else:
             self.body = data
 

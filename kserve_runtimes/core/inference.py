@@ -2,8 +2,6 @@
 
 Handing a request to a thread and back costs more than a small model takes. What is slow, large, or not yet known must
 not hold up the loop, so a bot's first requests go to a thread, and so does every one once its bot has become slow.
-
-Batching would go in here: between `pin_quick` and `unpin`, instead of `LoadedBot.predict`.
 """
 
 from __future__ import annotations
@@ -118,10 +116,12 @@ class Inference:
         pinning.close()  # it has to wait after all
         return None
 
-    def unpin(self, slot: Slot, wall_s: float, /) -> None:
-        """A quick run is over; errors count as runs."""
-        bot = slot.bot
-        self._pool.residents.unpin(bot.id, slot)
+    def unpin(self, slot: Slot, /) -> None:
+        """The bot is not needed any more."""
+        self._pool.residents.unpin(slot.bot.id, slot)
+
+    def note_here(self, bot: LoadedBot, wall_s: float, /) -> None:
+        """A request has run on the loop; one that failed as well."""
         self._pool.metrics.predict_seconds.observe(wall_s)
         usual = self._usual.get(bot.id)
         if usual is not None:

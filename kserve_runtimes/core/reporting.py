@@ -76,8 +76,10 @@ class Reporter:
         is_first = True
         while True:
             # The timer is what makes a silent replica's report young enough to be believed.
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), interval_s)
+                async with asyncio.timeout(interval_s):
+                    await self._wanted.wait()
             self._wanted.clear()
             if not self._pool.is_complete:
                 continue

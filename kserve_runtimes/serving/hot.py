@@ -1,14 +1,15 @@
 """The requests that every answer waits for: inference and health, straight from the connection.
 
 No framework, no task and no thread where none is needed: a small request to a quick bot is parsed, run and written in
-one turn of the event loop. What differs from that (a bot that is absent, slow, a large body) is a task and a thread.
+one turn of the event loop (`turns.py`). What differs from that (a bot that is absent or slow, a large body) is a task
+and a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic, perf_counter
-from typing import ClassVar, Final, TypeAlias
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import ClassVar, Final
 from urllib.parse import unquote
 
 import httptools
@@ -17,7 +18,8 @@ from botshard.http1.answers import Answer, line
 from botshard.http1.hot import HotRequest
 from botshard.oip import headers
 from botshard.oip.content import decompress
-from botshard.oip.rest import EncodedBody, decode_request, encode_response, parse_header_length
+from botshard.oip.rest import EncodedBody, InferenceRequest, decode_request, encode_response, parse_header_length
+from botshard.oip.tensors import Tensor
 from botshard.oip.v1 import decode_v1, encode_v1
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
@@ -27,6 +29,7 @@ from kserve_runtimes.serving import models
 from kserve_runtimes.serving.messages import Answer as PlainAnswer
 from kserve_runtimes.serving.messages import Fields, epoch_of, error_answer, field_text, json_answer, timeout_of
 from kserve_runtimes.serving.problems import problem_of
+from kserve_runtimes.serving.turns import Turns
 
 __all__ = ["PoolFront"]
 
@@ -47,6 +50,7 @@ class PoolFront:
     def __init__(self, pool: Pool, *, max_body_bytes: int) -> None:
         self.pool = pool
         self.inference = Inference(pool)
+        self.turns = Turns(self.inference)
         self.max_body_bytes = max_body_bytes
         self._pool_line = line(headers.POOL.encode(), pool.name.encode())
         self._common = (-1, b"")
@@ -139,19 +143,17 @@ class _Health(_PoolRequest):
         return self._front.answer(self._ask(), self.fields)
 
 
-Body: TypeAlias = bytes | memoryview
-
-
 class _Infer(_PoolRequest):
     """`POST /v2/models/{bot}/infer`."""
 
-    __slots__ = ("_bot_id", "_problem", "_timeout_s", "_version")
+    __slots__ = ("_bot_id", "_header_length", "_problem", "_timeout_s", "_version")
     methods = (b"POST",)
 
     def __init__(self, front: PoolFront, method: bytes, bot_id: str, version: str | None) -> None:
         super().__init__(front, method)
         self._bot_id = bot_id
         self._version = version
+        self._header_length: int | None = None
         self._timeout_s = 0.0
         self._problem: Exception | None = None
 
@@ -185,49 +187,50 @@ class _Infer(_PoolRequest):
             raise DeadlineExceededError(self._timeout_s)
         fields = self.fields
         call = Call(self._bot_id, self._version, epoch_of(fields))
-        header_length = parse_header_length(field_text(fields, _HEADER_LENGTH))
-        if len(self.body) > _SMALL_BYTES or _ENCODING in fields:
-            self.run_as_task(self._run_in_thread(call, header_length))
-            return None
-        inference = self._front.inference
-        slot = inference.pin_quick(call)
+        self._header_length = parse_header_length(field_text(fields, _HEADER_LENGTH))
+        slot = None
+        if len(self.body) <= _SMALL_BYTES and _ENCODING not in fields:
+            slot = self._front.inference.pin_quick(call)
         if slot is None:
-            self.run_as_task(self._run_in_thread(call, header_length))
-            return None
-        started_s = perf_counter()
-        try:
-            encoded = self._predict(slot.bot, self.body, header_length)
-        finally:
-            inference.unpin(slot, perf_counter() - started_s)
-        return self._encoded(slot.bot, encoded)
+            self.run_as_task(self._run_in_thread(call))
+        else:
+            self._front.turns.add(self, slot)
+        return None
 
-    async def _run_in_thread(self, call: Call, header_length: int | None) -> Answer:
+    async def _run_in_thread(self, call: Call) -> Answer:
         """Inflating, parsing and writing are done where the model runs: what is large must not hold up the loop."""
-        front = self._front
+        inference, limit_bytes = self._front.inference, self._front.max_body_bytes
         encoding = field_text(self.fields, _ENCODING)
-        body = self.body
+        is_small = encoding is None and len(self.body) <= _SMALL_BYTES
 
         def job(bot: LoadedBot) -> tuple[EncodedBody, Took]:
             watch = Stopwatch()
-            encoded = self._predict(bot, decompress(body, encoding, front.max_body_bytes), header_length)
+            self.body = decompress(self.body, encoding, limit_bytes)
+            decoded = self.decode(bot)
+            encoded = self._encode(bot, bot.predict(decoded.inputs), decoded)
             return encoded, watch.took()
 
         try:
-            bot, (encoded, took) = await front.inference.run(call, job, deadline_s=self.deadline_s)
+            bot, (encoded, took) = await inference.run(call, job, deadline_s=self.deadline_s)
         except DeadlineExceededError as error:
             raise DeadlineExceededError(self._timeout_s) from error
-        if encoding is None and len(body) <= _SMALL_BYTES:
-            front.inference.note(bot, took)
-        return self._encoded(bot, encoded)
+        if is_small:
+            inference.note(bot, took)
+        return self._answer_of(bot, encoded)
 
-    def _predict(self, bot: LoadedBot, body: Body, header_length: int | None) -> EncodedBody:
-        """From bytes to bytes; blocks."""
+    def decode(self, bot: LoadedBot, /) -> InferenceRequest:
+        """The body as inputs."""
         spec = bot.spec
-        decoded = decode_request(body, inputs=spec.inputs, outputs=spec.outputs, header_length=header_length)
-        outputs = bot.predict(decoded.inputs)
+        return decode_request(self.body, inputs=spec.inputs, outputs=spec.outputs, header_length=self._header_length)
+
+    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> Answer:
+        """The answer."""
+        return self._answer_of(bot, self._encode(bot, outputs, decoded))
+
+    def _encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest) -> EncodedBody:
         return encode_response(outputs, model_name=bot.id, model_version=str(bot.version.number), request=decoded)
 
-    def _encoded(self, bot: LoadedBot, encoded: EncodedBody) -> Answer:
+    def _answer_of(self, bot: LoadedBot, encoded: EncodedBody) -> Answer:
         front = self._front
         front.pool.metrics.count_rest(200)
         common, version = front.common_lines(self.fields), bot.version.number
@@ -241,5 +244,9 @@ class _PredictV1(_Infer):
 
     __slots__ = ()
 
-    def _predict(self, bot: LoadedBot, body: Body, header_length: int | None) -> EncodedBody:  # noqa: ARG002 - V2's
-        return EncodedBody(encode_v1(bot.predict(decode_v1(body, inputs=bot.spec.inputs).inputs)), None)
+    def decode(self, bot: LoadedBot, /) -> InferenceRequest:
+        """The instances as inputs."""
+        return decode_v1(self.body, inputs=bot.spec.inputs)
+
+    def _encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest) -> EncodedBody:  # noqa: ARG002 - V2's
+        return EncodedBody(encode_v1(outputs), None)

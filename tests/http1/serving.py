@@ -56,7 +56,7 @@ class Echo(HotRequest):
             case b"/hot/large":
                 return Answer(200, b"", b"x" * int(self.body))
             case _:
-                return Answer(200, b"x-target: %b\r\n" % self.target, self.body)
+                return Answer(200, b"x-target: %b\r\n" % self.target, bytes(self.body))
 
     async def _later(self) -> Answer:
         self._events.running += 1
@@ -65,7 +65,7 @@ class Echo(HotRequest):
         except asyncio.CancelledError:
             self._events.cancelled += 1
             raise
-        return Answer(200, b"x-target: %b\r\n" % self.target, self.body)
+        return Answer(200, b"x-target: %b\r\n" % self.target, bytes(self.body))
 
     def expired(self) -> Answer:
         return refuse(504, "too late", self.fields)

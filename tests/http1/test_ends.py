@@ -187,4 +187,4 @@ async def test_no_timer_and_no_task_is_left() -> None:
         (connection,) = served.server.connections
         await client.close()
         await served.no_connection_is_left()
-        assert connection._timer is None
+        assert not connection._alarm.is_set
