@@ -192,9 +192,12 @@ def fit_inputs(tensors: Iterable[Tensor], specs: Sequence[TensorSpec]) -> dict[s
 
 def check_shape(shape: tuple[int, ...], spec: TensorSpec) -> None:
     """Checks a shape against the declared one; every size is at least 1. Raises: InvalidInputError."""
-    if len(shape) != len(spec.shape) or any(
-        wanted not in (-1, size) for size, wanted in zip(shape, spec.shape, strict=True)
-    ):
+    fits = len(shape) == len(spec.shape)
+    if fits:
+        for size, wanted in zip(shape, spec.shape, strict=True):
+            if wanted not in (-1, size):
+                fits = False
+    if not fits:
         raise InvalidInputError(
             spec.name, f"shape {shortened(str(list(shape)))} does not fit the declared {list(spec.shape)} (-1 is free)"
         )

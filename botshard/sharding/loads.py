@@ -12,9 +12,10 @@ from types import MappingProxyType
 from botshard.sharding.bot_map import BotMap
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.fleet import BotLoad
+from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.hashing import HASH_BITS
 from botshard.sharding.ids import BotId
-from botshard.sharding.weights import NOTHING, Weight, shard_weights, shards_without_heaviest, weight_of
+from botshard.sharding.weights import NOTHING, Weight, capacity_of, shard_weights, shards_without_heaviest, weight_of
 
 __all__ = ["BotLoads", "FamilyLoads"]
 
@@ -121,6 +122,10 @@ class FamilyLoads:
         if kept is None or (kept.capacity, kept.largest_bytes) != (capacity, largest_bytes):
             kept = self._weighed = WeighedBots.of(self.bots.values(), capacity, largest_bytes=largest_bytes)
         return kept
+
+    def weighed_for(self, group: PoolGroupSpec, /) -> WeighedBots:
+        """Their sums for pools of their group."""
+        return self.weighed(capacity_of(group), largest_bytes=group.pool_memory_bytes)
 
     def changed(self, changes: _Changes, /) -> FamilyLoads:
         """With some bots changed."""

@@ -16,7 +16,6 @@ from botshard.sharding.loads import BotLoads
 from botshard.sharding.losses import Loss, Losses
 from botshard.sharding.placement import FamilyPlacement
 from botshard.sharding.routing import FamilyRoutes, Linger, Target
-from botshard.sharding.weights import capacity_of
 
 __all__ = ["FamilyStep", "StepTime", "split_routes"]
 
@@ -167,8 +166,8 @@ class FamilyStep:
         waiters, under_way = self._waiters, self._under_way
         if not self._realtime:
             under_way = {shard: self._shards[shard] for shard in self._lingering if shard not in waiters}
-        capacity = capacity_of(self._snapshot.groups[routes.key.group])
-        carried = BotLoads.of(self._snapshot.bots).families[routes.key].weighed(capacity).shards(routes.bits)
+        group = self._snapshot.groups[routes.key.group]
+        carried = BotLoads.of(self._snapshot.bots).families[routes.key].weighed_for(group).shards(routes.bits)
         turns = Turns(self._time.budget_bots)
         for shard, pools in under_way.items():
             turns.count(pools, carried[shard].bots)

@@ -26,7 +26,7 @@ from botshard.sharding.loads import BotLoads, FamilyLoads, WeighedBots
 from botshard.sharding.reloads import UNKNOWN_RATES, pools_for_reloads
 from botshard.sharding.routing import FamilyRoutes
 from botshard.sharding.units import format_bytes
-from botshard.sharding.weights import NOTHING, Weight, capacity_of, weight_of
+from botshard.sharding.weights import NOTHING, Weight, weight_of
 
 __all__ = ["FamilyPlacement", "Placement", "Refusal", "place"]
 
@@ -116,7 +116,7 @@ def place(snapshot: Snapshot, /) -> Placement:
             reason = f"its pool group {key.group!r} does not exist"
             refused += [Refusal(bot, reason) for bot in sorted(loads[key].bots)]
             continue
-        bots = _weighed(loads[key], group)
+        bots = loads[key].weighed_for(group)
         refused += [_oversized(loads[key], bot, group) for bot in sorted(bots.oversized)]
         if not bots.total.bots:
             continue
@@ -144,13 +144,9 @@ def _others_in_group(
     others: dict[GroupName, int] = {}
     for key, family in loads.items():
         if key.group in groups:
-            bots = int(_weighed(family, groups[key.group]).total.bots)
+            bots = int(family.weighed_for(groups[key.group]).total.bots)
             others[key.group] = others.get(key.group, -1) + bots
     return others
-
-
-def _weighed(family: FamilyLoads, group: PoolGroupSpec) -> WeighedBots:
-    return family.weighed(capacity_of(group), largest_bytes=group.pool_memory_bytes)
 
 
 def _oversized(family: FamilyLoads, bot: BotId, group: PoolGroupSpec) -> Refusal:

@@ -101,6 +101,7 @@ class Pool:
         self._next_check_s = 0.0
         self._failed = 0
         residents.on_change = self._schedule_check
+        metrics.in_flight.set_function(lambda: notices.in_flight)
 
     # ── what table and catalog say ────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,16 +222,22 @@ class Pool:
             return usual_s
         return min(asked_s, max(usual_s, view.cold_start_timeout_s if view is not None else 0.0))
 
+    def begin_request(self) -> None:
+        """One more inference request is in flight."""
+        self._notices.begin()
+
+    def end_request(self) -> None:
+        """One less."""
+        self._notices.end()
+
     @contextmanager
     def in_flight(self) -> Iterator[None]:
         """Counts one inference request."""
-        self._notices.begin()
-        self.metrics.in_flight.inc()
+        self.begin_request()
         try:
             yield
         finally:
-            self.metrics.in_flight.dec()
-            self._notices.end()
+            self.end_request()
 
     async def locate(self, call: Call, /) -> Resident:
         """The bot's entry, after looking again in catalog and table where it seems not to be ours.

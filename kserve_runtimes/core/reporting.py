@@ -80,8 +80,10 @@ class Reporter:
         is_first = True
         while True:
             # The timer is what makes a silent replica's report young enough to be believed.
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
             try:
-                await asyncio.wait_for(self._wanted.wait(), interval_s)
+                async with asyncio.timeout(interval_s):
+                    await self._wanted.wait()
             except TimeoutError:
                 self._notices.tell_again()
             self._wanted.clear()

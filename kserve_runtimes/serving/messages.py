@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Final, TypeAlias
 
 import orjson
 
+from botshard.http1.asgi import Message, Receive, Scope, Send
 from botshard.oip import headers
 from botshard.oip.errors import BodyTooLargeError, InvalidInputError
+from botshard.sharding.ids import Epoch
+from kserve_runtimes.core.assignment import NO_EPOCH
 from kserve_runtimes.serving.problems import Problem
 
-__all__ = ["Answer", "DisconnectedError", "Receive", "Request", "Scope", "Send", "error_answer", "json_answer"]
+__all__ = [
+    "Answer",
+    "DisconnectedError",
+    "Fields",
+    "Headers",
+    "Message",
+    "Receive",
+    "Request",
+    "Scope",
+    "Send",
+    "epoch_of",
+    "error_answer",
+    "field_text",
+    "json_answer",
+    "timeout_of",
+]
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Fields: TypeAlias = Mapping[bytes, bytes]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
+_EPOCH: Final = headers.EPOCH.encode()
+_TIMEOUT: Final = headers.REQUEST_TIMEOUT.encode()
+_MAX_HEADER_EPOCH: Final = 1 << 62
 
 
 class DisconnectedError(Exception):
@@ -55,6 +74,49 @@ def error_answer(problem: Problem, /) -> Answer:
     return answer
 
 
+def field_text(fields: Fields, name: bytes, /) -> str | None:
+    """A header's value."""
+    value = fields.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def epoch_of(fields: Fields, /) -> Epoch:
+    """The epoch that the router routed by; 0: it did not say.
+
+    Raises: InvalidInputError.
+    """
+    value = fields.get(_EPOCH)
+    if value is None:
+        return NO_EPOCH
+    number = _number(value)
+    if not 0 <= number < math.inf:
+        text = value.decode("latin-1")[:40]
+        raise InvalidInputError(None, f"header {headers.EPOCH} must be a number of at least 0, found {text!r}")
+    return Epoch(int(min(number, _MAX_HEADER_EPOCH)))
+
+
+def timeout_of(fields: Fields, /) -> float | None:
+    """What the caller says of the seconds that are left.
+
+    Raises: InvalidInputError.
+    """
+    value = fields.get(_TIMEOUT)
+    if value is None:
+        return None
+    timeout_s = _number(value)
+    if not 0 < timeout_s < math.inf:
+        expected = "X-Request-Timeout must be a number of seconds over 0, such as 2.5"
+        raise InvalidInputError(None, f"{expected}, found {value.decode('latin-1')[:40]!r}")
+    return timeout_s
+
+
+def _number(value: bytes) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return -1.0
+
+
 class Request:
     """What a request's head says, and its body on demand."""
 
@@ -68,41 +130,15 @@ class Request:
 
     def header(self, name: str, /) -> str | None:
         """A header's value by its name in lower case; of several with one name, the last."""
-        value = self._headers.get(name.encode())
-        return None if value is None else value.decode("latin-1")
+        return field_text(self._headers, name.encode())
 
-    def number(self, name: str, /) -> float | None:
-        """A header that holds a number of at least 0.
-
-        Raises: InvalidInputError.
-        """
-        text = self.header(name)
-        if text is None:
-            return None
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
-        if not 0 <= number < float("inf"):
-            raise InvalidInputError(None, f"header {name} must be a number of at least 0, found {text[:40]!r}")
-        return number
+    def epoch(self) -> Epoch:
+        """The epoch that the router routed by. Raises: InvalidInputError."""
+        return epoch_of(self._headers)
 
     def timeout_s(self) -> float | None:
-        """What the caller says of the seconds that are left.
-
-        Raises: InvalidInputError.
-        """
-        text = self.header(headers.REQUEST_TIMEOUT)
-        if text is None:
-            return None
-        try:
-            timeout_s = float(text)
-        except ValueError:
-            timeout_s = -1.0
-        if not 0 < timeout_s < float("inf"):
-            expected = "X-Request-Timeout must be a number of seconds over 0, such as 2.5"
-            raise InvalidInputError(None, f"{expected}, found {text[:40]!r}")
-        return timeout_s
+        """What the caller says of the seconds that are left. Raises: InvalidInputError."""
+        return timeout_of(self._headers)
 
     async def body(self, limit_bytes: int, /) -> bytes:
         """The whole body.

@@ -16,7 +16,6 @@ __all__ = [
     "check_unloadable",
     "index",
     "index_entries",
-    "live",
     "load",
     "metadata",
     "metadata_document",
@@ -36,12 +35,7 @@ _INDEX_STATES = {
 }
 
 
-async def live(_: Request, /) -> Answer:
-    """The event loop turns."""
-    return json_answer({"live": True})
-
-
-async def pool_ready(pool: Pool, /) -> Answer:
+def pool_ready(pool: Pool, /) -> Answer:
     """Whether traffic may come, with counts for people."""
     counts = {str(state): count for state, count in pool.residents.counts().items()}
     document: dict[str, object] = {

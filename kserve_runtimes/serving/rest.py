@@ -1,7 +1,7 @@
-"""The Open Inference Protocol, its V1 ancestor and the repository extension as one plain ASGI application.
+"""Metadata, readiness of bots and the repository extension of the protocol, as one plain ASGI application.
 
-It stands in front of the SDK's application and passes on what it does not know, so a request for a bot costs neither
-FastAPI's routing nor the SDK's conversions. A faster protocol would stand in front of this in the same way.
+It stands behind the hot requests (`hot.py`) and in front of the SDK's application, to which it passes what it does not
+know, so that such a request costs neither FastAPI's routing nor the SDK's conversions.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from botshard.http1.asgi import Application
 from botshard.oip import headers
-from botshard.oip.content import decompress
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.fields import json_object
-from botshard.oip.rest import EncodedBody, decode_request, encode_response, parse_header_length
-from botshard.oip.v1 import decode_v1, encode_v1
-from botshard.sharding.ids import Epoch
-from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
 from kserve_runtimes.core.pool import Call, Pool
 from kserve_runtimes.serving import models
@@ -36,10 +32,7 @@ from kserve_runtimes.serving.problems import problem_of
 
 __all__ = ["PoolApplication"]
 
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]
-
-_MAX_HEADER_EPOCH = 1 << 62
 
 
 class PoolApplication:
@@ -94,16 +87,10 @@ class PoolApplication:
 
     # ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _route(self, request: Request) -> tuple[str, Endpoint] | None:  # noqa: PLR0911 - one return a route
+    def _route(self, request: Request) -> tuple[str, Endpoint] | None:
         """Method and endpoint of a path; None: not ours."""
         pool = self._pool
         match request.path.split("/"):
-            case ["", "v2", "models", bot, "infer"]:
-                return "POST", lambda request: self._infer(request, bot, None)
-            case ["", "v2", "models", bot, "versions", version, "infer"]:
-                return "POST", lambda request: self._infer(request, bot, version)
-            case ["", "v1", "models", name] if name.endswith(":predict"):
-                return "POST", lambda request: self._predict_v1(request, name.removesuffix(":predict"))
             case ["", "v2", "models", bot, "ready"]:
                 return "GET", lambda request: models.ready(pool, self._call(request, bot, None))
             case ["", "v2", "models", bot, "versions", version, "ready"]:
@@ -121,13 +108,9 @@ class PoolApplication:
             case path:
                 return self._route_pool(path)
 
-    def _route_pool(self, path: list[str]) -> tuple[str, Endpoint] | None:  # noqa: PLR0911 - one return a route
+    def _route_pool(self, path: list[str]) -> tuple[str, Endpoint] | None:
         pool = self._pool
         match path:
-            case ["", "v2", "health", "live"]:
-                return "GET", models.live
-            case ["", "v2", "health", "ready"] | ["", "pool", "ready"]:
-                return "GET", lambda _: models.pool_ready(pool)
             case ["", "v2"]:
                 return "GET", models.server
             case ["", "v2" | "v1", "models"]:
@@ -143,9 +126,9 @@ class PoolApplication:
             case _:
                 return None
 
-    def _call(self, request: Request, bot_id: str, version: str | None) -> Call:
-        epoch = request.number(headers.EPOCH)
-        return Call(bot_id, version, Epoch(int(min(epoch, _MAX_HEADER_EPOCH)) if epoch is not None else 0))
+    @staticmethod
+    def _call(request: Request, bot_id: str, version: str | None) -> Call:
+        return Call(bot_id, version, request.epoch())
 
     async def _within(self, request: Request, answer: Callable[[], Awaitable[Answer]]) -> Answer:
         """`answer()` within the deadline of the request."""
@@ -155,47 +138,6 @@ class PoolApplication:
                 return await answer()
         except TimeoutError as error:
             raise DeadlineExceededError(timeout_s) from error
-
-    # ── inference ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _infer(self, request: Request, bot_id: str, version: str | None) -> Answer:
-        header_length = parse_header_length(request.header(headers.INFERENCE_HEADER_LENGTH))
-
-        def job(bot: LoadedBot, body: bytes | memoryview) -> EncodedBody:
-            decoded = decode_request(
-                body, inputs=bot.spec.inputs, outputs=bot.spec.outputs, header_length=header_length
-            )
-            outputs = bot.predict(decoded.inputs)
-            return encode_response(outputs, model_name=bot.id, model_version=str(bot.version.number), request=decoded)
-
-        return await self._run(request, self._call(request, bot_id, version), job)
-
-    async def _predict_v1(self, request: Request, bot_id: str) -> Answer:
-        def job(bot: LoadedBot, body: bytes | memoryview) -> EncodedBody:
-            decoded = decode_v1(body, inputs=bot.spec.inputs)
-            return EncodedBody(encode_v1(bot.predict(decoded.inputs)), None)
-
-        return await self._run(request, self._call(request, bot_id, None), job)
-
-    async def _run(
-        self, request: Request, call: Call, job: Callable[[LoadedBot, bytes | memoryview], EncodedBody]
-    ) -> Answer:
-        pool, limit_bytes = self._pool, self._max_body_bytes
-        encoding = request.header("content-encoding")
-        timeout_s = pool.timeout_s(request.timeout_s())
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
-        with pool.in_flight():
-            try:
-                async with asyncio.timeout_at(deadline_s):
-                    body = await request.body(limit_bytes)
-                    # Inflating, parsing and writing are done where the model runs: a large body must not hold up
-                    # the health checks and the small requests on the event loop.
-                    bot, encoded = await pool.run(
-                        call, lambda bot: job(bot, decompress(body, encoding, limit_bytes)), deadline_s=deadline_s
-                    )
-            except (TimeoutError, DeadlineExceededError) as error:
-                raise DeadlineExceededError(timeout_s) from error
-        return _tensors_answer(bot, encoded)
 
     async def _index(self, request: Request) -> Answer:
         body = await request.body(self._max_body_bytes)
@@ -210,11 +152,3 @@ def _wrong_method(request: Request, *, allowed: tuple[str, ...]) -> Answer:
     answer = json_answer({"error": text}, status=405)
     answer.headers.append((b"allow", ", ".join(allowed).encode()))
     return answer
-
-
-def _tensors_answer(bot: LoadedBot, encoded: EncodedBody) -> Answer:
-    version = (b"x-botshard-bot-version", str(bot.version.number).encode())
-    if encoded.header_length is None:
-        return Answer(200, encoded.body, [(b"content-type", b"application/json"), version])
-    length = (b"inference-header-content-length", str(encoded.header_length).encode())
-    return Answer(200, encoded.body, [(b"content-type", b"application/octet-stream"), length, version])

@@ -3,91 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
-import uvicorn
-import uvicorn.lifespan.off  # uvicorn would import it by name after a fork, in every replica
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from botshard.http1.asgi import Application
+from botshard.http1.limits import Limits
+from botshard.http1.server import Http1Server
 from botshard.logs import fields
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.serving.grpc_server import PoolGrpcServer
+from kserve_runtimes.serving.hot import PoolFront
 from kserve_runtimes.serving.messages import json_answer
 from kserve_runtimes.serving.repository import BotDataPlane, BotRepository
-from kserve_runtimes.serving.rest import Application, PoolApplication
+from kserve_runtimes.serving.rest import PoolApplication
 from kserve_runtimes.serving.sdk import ModelRepositoryExtension, ModelServer, RESTServer, application
 
 __all__ = ["PoolServer"]
 
 log = logging.getLogger(__name__)
-
-_KEEP_ALIVE_S: Final = 75
-"""Longer than any client or gateway keeps an idle connection, so that it is never the server that closes it first."""
-_BACKLOG: Final = 1024
-_DRAIN_POLL_S: Final = 0.01
-_FIRST_REQUEST_S: Final = 0.25
-"""How long a connection that was just made may take to send its request once the replica is told to end."""
-
-
-class _DrainingServer(uvicorn.Server):
-    """Uvicorn that ends by an event instead of signals and polling, and waits for nothing that is idle."""
-
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._stop = asyncio.Event()
-        self._on_listening = on_listening
-
-    def stop(self) -> None:
-        """End, once what is in flight was answered."""
-        self.should_exit = True
-        self._stop.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are `main`'s."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept from now on, and say so."""
-        await super().startup(sockets)
-        self._on_listening()
-
-    async def main_loop(self) -> None:
-        """Only the date header needs a tick."""
-        while not self._stop.is_set():
-            await self.on_tick(0)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), 1.0)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close what is idle at once, answer what is in flight, cut off what is still there after the grace."""
-        for server in self.servers:
-            server.close()
-        # Only this process's end: siblings that share the socket go on accepting.
-        for sock in sockets or []:
-            sock.close()
-        loop = asyncio.get_running_loop()
-        grace_s = self.config.timeout_graceful_shutdown or 0
-        deadline_s = loop.time() + grace_s
-        expecting_until_s = loop.time() + _FIRST_REQUEST_S
-        while self.server_state.connections or self.server_state.tasks:
-            # First let the loop read what has arrived already: those requests were sent before anybody could know.
-            await asyncio.sleep(_DRAIN_POLL_S)
-            for connection in list(self.server_state.connections):
-                if getattr(connection, "cycle", None) is not None or loop.time() > expecting_until_s:
-                    connection.shutdown()
-            if loop.time() > deadline_s:
-                log.warning("requests cut off", extra=fields(count=len(self.server_state.tasks), grace_s=grace_s))
-                for task in list(self.server_state.tasks):
-                    task.cancel()
-                return
 
 
 class _SdkRest(RESTServer):  # type: ignore[misc]
@@ -116,9 +55,8 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         super().__init__(registered_models=self.repository, workers=1, enable_grpc=False)
         self.dataplane = BotDataPlane(self.repository)
         self._behind: Application = _SdkRest(self.dataplane).create_application()
-        self._http: _DrainingServer | None = None
+        self._stop: asyncio.Event | None = None
         self._is_draining = False
-        self._grpc: PoolGrpcServer | None = None
 
     async def serve(
         self,
@@ -133,35 +71,33 @@ class PoolServer(ModelServer):  # type: ignore[misc]
     ) -> None:
         """Answer requests for `pool` on `listener` until `drain`; returns when everything in flight was answered."""
         self.repository.bind(pool)
-        config = uvicorn.Config(
+        front = PoolFront(pool, max_body_bytes=max_body_bytes)
+        http = Http1Server(
             PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            http=HttpToolsProtocol,
-            interface="asgi3",
-            proxy_headers=False,
-            server_header=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=max(1, round(grace_s)),
+            recognise=front.recognise,
+            refuse=front.refuse,
+            limits=Limits(max_body_bytes=max_body_bytes),
         )
-        self._http = _DrainingServer(config, on_listening)
+        grpc: PoolGrpcServer | None = None
         if grpc_port:
-            self._grpc = PoolGrpcServer(grpc_port, self.dataplane, pool, max_body_bytes=max_body_bytes, grace_s=grace_s)
-            await self._grpc.listen()
-        if self._is_draining:
-            self._http.stop()
-        await self._http.serve(sockets=[listener])
-        if self._grpc is not None:
-            await self._grpc.stop()
+            grpc = PoolGrpcServer(grpc_port, self.dataplane, pool, max_body_bytes=max_body_bytes, grace_s=grace_s)
+            await grpc.listen()
+        self._stop = stop = asyncio.Event()
+        await http.listen([listener])
+        on_listening()
+        if not self._is_draining:
+            await stop.wait()
+        cut_off = await http.drain(grace_s)
+        if cut_off:
+            log.warning("requests cut off", extra=fields(count=cut_off, grace_s=grace_s))
+        if grpc is not None:
+            await grpc.stop()
 
     def drain(self) -> None:
         """Take no new connection, answer what is in flight, close what is idle."""
         self._is_draining = True
-        if self._http is not None:
-            self._http.stop()
+        if self._stop is not None:
+            self._stop.set()
 
 
 async def _http_error(_: Any, error: Exception) -> Any:
