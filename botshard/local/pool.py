@@ -146,6 +146,9 @@ class LocalPool:
         self.forked(name, process)
         self.replicas[name].ready = ready
         self._activity.last_request_at_s = self.loop.time()
+        if not ready:
+            # It may have said so while no keeper listened, and would not say so again: another one takes its place.
+            self._stop(self.replicas[name])
 
     def notice(self, replica: Replica, notice: Notice) -> None:
         """A replica has said how it is."""

@@ -73,14 +73,14 @@ class Program:
         self.adopt(process, ready=False)
 
     def adopt(self, process: Process, *, ready: bool) -> None:
-        """Go on with a process of the keeper before; a second one is the successor of the first."""
+        """Go on with a process of the keeper before; of a second one, its successor, nobody knows how far it is."""
         process.watch(self.loop, self._on_end)
         if self.process is None:
             self.process, self.ready = process, ready
         else:
-            self._successor = process
-            if ready:
-                self._take_over()
+            # It may have said that it is ready while no keeper listened, and would not say so again.
+            self._retiring.append(process)
+            process.send(signal.SIGTERM)
         self.changed()
 
     def replace(self) -> None:
@@ -98,10 +98,9 @@ class Program:
         self.changed()
 
     def is_newer_than(self, ticks: int) -> bool:
-        """Whether it serves, and nothing is left of it whose code is older."""
+        """Whether it runs, and nothing is left of it whose code is older."""
         return (
             self.process is not None
-            and self.ready
             and not self._retiring
             and self._successor is None
             and self.process.code_ticks >= ticks

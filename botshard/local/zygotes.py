@@ -124,6 +124,12 @@ class Zygotes:
         process = adopt(record.pid, record.start_ticks, code_ticks=record.code_ticks)
         if process is None or not process.is_alive:
             return False
+        if not record.ready:
+            # It may have said so to the keeper before, and would not say so again: another one takes its place.
+            process.send(signal.SIGTERM)
+            process.close()
+            self._drop(record.fd_name)
+            return False
         framework = self._frameworks.setdefault(record.framework, _Framework())
         zygote = _Zygote(record.framework, record.fd_name, channel, process, record.ready)
         self._watch(zygote)

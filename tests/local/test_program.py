@@ -41,7 +41,7 @@ async def _started(folder: Path, times: int) -> bool:
 
 
 async def _has_ended(program: Program) -> bool:
-    return program.process is None
+    return program.has_ended
 
 
 async def _close(program: Program) -> None:
@@ -218,19 +218,20 @@ async def test_a_program_that_ends_while_it_is_replaced_is_followed_by_its_succe
     await _close(program)
 
 
-async def test_a_keeper_goes_on_with_a_program_and_its_successor(tmp_path: Path) -> None:
-    """Of two that were written down, the second one follows the first as soon as it is ready."""
+async def test_a_successor_that_a_keeper_has_left_is_ended(tmp_path: Path) -> None:
+    """Nobody knows whether it is ready: the program goes on, and another successor may be started."""
     program = _program(tmp_path, _PAUSES)
     processes = [spawn([sys.executable, "-m", "tiny"], program.environ) for _ in range(2)]
     await aeventually(lambda: _started(tmp_path, 2))
     program.adopt(processes[0], ready=True)
     program.adopt(processes[1], ready=False)
-    assert program.process is processes[0]
-    program.notice(processes[1].pid, ready=True)
-    assert program.process is processes[1]
 
     async def is_alone() -> bool:
-        return not processes[0].is_alive
+        return not processes[1].is_alive and program.is_newer_than(0)
 
     await aeventually(is_alone)
+    assert program.process is processes[0]
+    program.replace()
+    await aeventually(lambda: _started(tmp_path, 3))
+    assert len(program.records()) == 2
     await _close(program)
