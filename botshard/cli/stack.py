@@ -19,6 +19,7 @@ from botshard.local.settings import StackFolder, StackSettings
 from botshard.logs import configure_logs
 from botshard.pool_groups import read_pool_groups
 from botshard.sharding.errors import InvalidDocumentError, WorldError
+from botshard.sharding.units import parse_bytes
 from botshard.store.layout import CATALOG_PREFIX
 from botshard.store.urls import open_store
 
@@ -48,6 +49,9 @@ def up(
         bool,
         typer.Option("--open-to-network", help="Listen beyond loopback: anybody there may ask bots."),
     ] = False,
+    cache: Annotated[
+        str, typer.Option(help="Bound on FOLDER/cache, such as 20Gi; what was used longest ago goes. Without: none.")
+    ] = "",
     log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     drain_s: Annotated[float, typer.Option(min=0, help="Seconds that a stop waits for requests in flight.")] = 15.0,
@@ -74,6 +78,7 @@ def up(
         group_files=_group_files(groups),
         host=host,
         port=port,
+        cache_bytes=_bytes(cache),
         log_format=log_format,
         log_level=log_level.upper(),
         drain_s=drain_s,
@@ -118,6 +123,13 @@ def down(
         if time.monotonic() > deadline_s:
             raise _refusal(f"the stack in {stack.path} (process {process.pid}) has not ended within {wait_s:g} s")
         time.sleep(_DOWN_POLL_S)
+
+
+def _bytes(text: str) -> int | None:
+    try:
+        return (parse_bytes(text) or None) if text else None
+    except ValueError:
+        raise _refusal(f"--cache is a number of bytes such as 20Gi, not {text}") from None
 
 
 def _group_files(groups: list[Path] | None) -> tuple[Path, ...]:

@@ -172,9 +172,7 @@ class Keeper:
             "RUNTIME_FRAMEWORK": spec.key.framework,
             "RUNTIME_STORE_URL": self._settings.store_url,
             "RUNTIME_CACHE_DIR": str(self._folder.cache),
-            "RUNTIME_POOL_MEMORY": str(spec.group.pool_memory_bytes),
-            "RUNTIME_OVERCOMMIT": str(spec.group.overcommit),
-            "RUNTIME_BOT_IDLE_S": str(spec.group.bot_idle_after_s),
+            "RUNTIME_CACHE_BYTES": str(self._settings.cache_bytes or 0),
             "NOTIFY_SOCKET": self._folder.notify_address,
             **self._logging_of("RUNTIME"),
         }

@@ -22,6 +22,7 @@ from botshard.local.zygotes import ForkOrder, Zygotes
 from botshard.logs import fields
 from botshard.notify import Notice
 from botshard.sharding.fleet import PoolPhase, PoolSpec, PoolStatus
+from botshard.sharding.groups import PoolGroupSpec
 
 __all__ = ["LocalPool", "Replica"]
 
@@ -197,7 +198,7 @@ class LocalPool:
         self._disarm()
         replica = Replica("r" + secrets.token_hex(3), self.loop.time())
         self.replicas[replica.name] = replica
-        environ = {**self.environ, "RUNTIME_REPLICA": replica.name}
+        environ = {**self.environ, **_bounds(self.spec.group), "RUNTIME_REPLICA": replica.name}
         fds = {"RUNTIME_LISTEN_FD": self.listener.fileno(), "BOTSHARD_LIFELINE_FD": self.lifeline}
         self.zygotes.fork(self.spec.key.framework, ForkOrder(f"{self.spec.name}/{replica.name}", environ, fds))
 
@@ -267,6 +268,15 @@ class LocalPool:
         self._woken_at_s = self._activity.last_request_at_s = self.loop.time()
         if self.loop.time() >= self._start_after_s:
             self._start()
+
+
+def _bounds(group: PoolGroupSpec) -> dict[str, str]:
+    """What a replica is told of its memory, as the group is when it starts."""
+    return {
+        "RUNTIME_POOL_MEMORY": str(group.pool_memory_bytes),
+        "RUNTIME_OVERCOMMIT": str(group.overcommit),
+        "RUNTIME_BOT_IDLE_S": str(group.bot_idle_after_s),
+    }
 
 
 def _how(exit_code: int | None) -> str:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 from botshard.sharding.ids import BotId, VersionNumber
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.pool import Call, Pool
-from kserve_runtimes.core.residents import Slot
+from kserve_runtimes.core.resident import Slot
 
 __all__ = ["Inference", "Stopwatch", "Took"]
 

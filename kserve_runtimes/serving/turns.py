@@ -19,7 +19,7 @@ from botshard.oip.rest import InferenceRequest
 from botshard.oip.tensors import Tensor
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.inference import Inference
-from kserve_runtimes.core.residents import Slot
+from kserve_runtimes.core.resident import Slot
 
 __all__ = ["QuickRequest", "Turns"]
 
