@@ -68,6 +68,8 @@ class Observer:
         """How many of the bots in `_counted` are in each group."""
         self._failures = FailureFollower()
         self._reload_watch = ReloadWatch()
+        self._reloads_told: Mapping[FamilyId, ReloadRates] = {}
+        """By the last observation."""
         self._monotonic_s = monotonic_s
         self._seen: object = None
         self._changed = False
@@ -95,6 +97,8 @@ class Observer:
         self.measured_anew = self.measured_anew or told != told_before
         self._reports_seen = reports
         self._watch_reloads()
+        # These change by time alone: a rate that is what it was has lasted for longer by now.
+        self.measured_anew = self.measured_anew or self._reload_rates() != self._reloads_told
         warmed = warmed_epochs(reports.values(), self._statuses)
         failing = self._failures.of_pools(reports, self._statuses, self._table.table)
         seen = (self._table.etag, self._statuses, warmed, failing)
@@ -110,6 +114,7 @@ class Observer:
         )
         self.measured_anew = False
         self._touched = set()
+        self._reloads_told = self._reload_rates()
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
         intents = self._intents.intents
         snapshot = Snapshot(
@@ -122,7 +127,7 @@ class Observer:
             more_pools=intents.more_pools,
             failing=self._failures.of_pools(self._reports_seen, self._statuses, self._table.table),
             quarantined=frozenset(intents.quarantine),
-            reloads=self._reload_rates(),
+            reloads=self._reloads_told,
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
 
