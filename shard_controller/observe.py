@@ -133,7 +133,8 @@ class Observer:
 
     def _watch_reloads(self) -> None:
         table = self._table.table
-        if table is None:
+        groups = (*self._held_groups.values(), *self._groups.groups.values())
+        if table is None or not any(group.pool_reloads_per_s for group in groups):
             return
         worst = worst_reloads(self._reports_seen.values(), self._statuses, table)
         for name, rate_per_s in worst.items():

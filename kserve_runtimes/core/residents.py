@@ -27,6 +27,7 @@ from botshard.sharding.residency import Residency, ResidencyEvent, step
 from kserve_runtimes.core.backlog import LoadBacklog
 from kserve_runtimes.core.errors import LoadFailedError, NoRoomError, UnknownBotError
 from kserve_runtimes.core.failures import Failure, next_failure
+from kserve_runtimes.core.loads import Loads
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.rates import EventRate
 from kserve_runtimes.core.reclaim import Reclaim
@@ -53,8 +54,6 @@ class Residents:
         metrics: Metrics,
         memory: MemoryBounds = MemoryBounds(),  # noqa: B008 - a frozen value
     ) -> None:
-        self._load = load
-        self._executor = executor
         self._metrics = metrics
         self._entries: dict[BotId, Resident] = {}
         self._leaving: set[Resident] = set()
@@ -67,8 +66,7 @@ class Residents:
             on_left=Reclaim(executor, memory.budget_bytes).note,
         )
         self._backlog = LoadBacklog(self._start_next, loaders=loaders, on_idle=self._changed)
-        # Room is claimed only by those whose load begins at once: whoever leaves earlier is missed longer.
-        self._loaders = asyncio.Semaphore(loaders)
+        self._loads = Loads(load, self._room, executor=executor, loaders=loaders)
         self._missed: set[BotId] = set()
         """Evicted for room and not loaded since."""
         self.reloads = EventRate()
@@ -290,41 +288,23 @@ class Residents:
 
     async def _run_load(self, entry: Resident, version: Version, claim: Claim | None) -> None:
         try:
-            slot = await self._load_into_room(entry, version, claim)
+            slot = await self._loads.run(entry, version, claim)
         except Exception as error:  # noqa: BLE001 - whatever a strange artifact raises is that bot's failure alone
             entry.loading = None
             self._note_failure(entry, version, error)
         else:
             entry.loading = None
-            self._metrics.loads.labels("loaded").inc()
-            self._metrics.load_seconds.observe(slot.load_s)
-            told = fields(bot=entry.id, version=version.number, bytes=slot.bot.footprint_bytes, took_s=slot.load_s)
-            log.debug("bot loaded", extra=told)
-            self._install(entry, slot)
+            if slot is not None:
+                self._metrics.loads.labels("loaded").inc()
+                self._metrics.load_seconds.observe(slot.load_s)
+                told = fields(bot=entry.id, version=version.number, bytes=slot.bot.footprint_bytes, took_s=slot.load_s)
+                log.debug("bot loaded", extra=told)
+                self._install(entry, slot)
+            elif entry in self._leaving:
+                self._settle_leaver(entry)
         if entry not in self._leaving and entry.wanted != version:
             self._backlog.add(entry.id)
         self._changed()
-
-    async def _load_into_room(self, entry: Resident, version: Version, claim: Claim | None) -> Slot:
-        """The bot with a claim of its measured size."""
-        loop = asyncio.get_running_loop()
-        async with self._loaders:
-            while True:
-                claim = claim or await self._room.claim(entry.expected_bytes)
-                entry.has_room = True
-                started_s = loop.time()
-                try:
-                    bot = await loop.run_in_executor(self._executor, self._load, entry.id, version)
-                except BaseException:
-                    self._room.release(claim)
-                    raise
-                entry.known_bytes = bot.footprint_bytes
-                if self._room.use(claim, bot.footprint_bytes):
-                    return Slot(bot, claim, loop.time() - started_s)
-                # Larger than expected, and no room for the rest: its turn comes again, now with the right size.
-                self._room.release(claim)
-                del bot
-                claim, entry.has_room = None, False
 
     def _install(self, entry: Resident, slot: Slot) -> None:
         if entry in self._leaving:

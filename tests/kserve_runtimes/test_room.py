@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
@@ -17,7 +19,7 @@ from botshard.sharding.catalog import BotSpec, FamilyKey, TensorSpec, Version
 from botshard.sharding.ids import BotId, Framework, GroupName, TenantId, VersionNumber
 from botshard.sharding.residency import Residency
 from kserve_runtimes.core.bot import LoadedBot
-from kserve_runtimes.core.errors import LoadFailedError, NoRoomError
+from kserve_runtimes.core.errors import LoadFailedError, NoRoomError, UnknownBotError
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
@@ -203,6 +205,21 @@ async def test_a_new_version_leaves_the_bots_in_use_alone(residents: Residents) 
     assert _resident(residents) == {A, B}
 
 
+async def test_a_new_version_that_is_larger_than_it_seemed_holds_nobody_up(residents: Residents, shelf: _Shelf) -> None:
+    """It is given up and has its turn later; meanwhile the old one answers, and others load as ever."""
+    one = await residents.pin(A)
+    shelf.sizes[A] = 2 * MODEL_BYTES
+    residents.assign({A: _version(2), B: _version(), C: _version(), D: _version()}, eager=False, rates={})
+    await _until(lambda: shelf.loads.count(A) == 2)
+    await asyncio.wait_for(_ask(residents, B, C), 5)
+    residents.unpin(A, one)
+    residents.tick(asyncio.get_running_loop().time())
+    slot = await asyncio.wait_for(residents.pin(A), 5)
+    assert slot.bot.version.number == 2
+    residents.unpin(A, slot)
+    assert residents.footprint_bytes <= MODEL_BYTES * 5 // 2
+
+
 async def test_bots_that_are_not_ours_any_more_give_their_room_back(residents: Residents) -> None:
     """At once, or when the requests that use them end."""
     one = await residents.pin(A)
@@ -226,3 +243,45 @@ async def test_a_request_that_gives_up_while_it_waits_takes_no_room(residents: R
     await _ask(residents, D, C, B, A)
     assert residents.footprint_bytes <= MODEL_BYTES * 5 // 2
     await _until(lambda: len(_resident(residents)) == 2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_happens_nobody_waits_for_ever_and_memory_stays_within_its_bound(
+    residents: Residents, shelf: _Shelf, seed: int
+) -> None:
+    """Requests, publishes of other sizes, shards that go and come, and unloads in any order."""
+    draw, bots, budget = random.Random(seed), (A, B, C, D), MODEL_BYTES * 5 // 2
+    owned = dict.fromkeys(bots, _version())
+
+    async def use(bot_id: BotId) -> None:
+        with suppress(LoadFailedError, UnknownBotError):
+            slot = await residents.pin(bot_id)
+            assert residents.footprint_bytes <= budget
+            await asyncio.sleep(draw.random() * 0.01)
+            residents.unpin(bot_id, slot)
+
+    requests = []
+    for _ in range(200):
+        bot_id = draw.choice(bots)
+        match draw.randrange(8):
+            case 0:
+                shelf.sizes[bot_id] = draw.choice((1, 2)) * MODEL_BYTES
+                owned[bot_id] = _version(draw.randrange(1, 99))
+                residents.assign(owned, eager=False, rates={})
+            case 1:
+                residents.assign({A: owned[A], B: owned[B]}, eager=False, rates={})
+                residents.assign(owned, eager=False, rates={})
+            case 2:
+                residents.evict(bot_id)
+            case 3:
+                residents.tick(asyncio.get_running_loop().time())
+            case _:
+                requests.append(asyncio.create_task(use(bot_id)))
+        await asyncio.sleep(draw.choice((0, 0, 0.001)))
+        assert residents.footprint_bytes <= budget
+    await asyncio.wait_for(asyncio.gather(*requests), 20)
+    for bot_id in bots:
+        await asyncio.wait_for(_ask(residents, bot_id), 5)
+    residents.assign({}, eager=False, rates={})
+    await _until(lambda: residents.footprint_bytes == 0 and not residents.leaving)
+    assert residents._room._claimed_bytes == 0
