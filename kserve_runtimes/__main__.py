@@ -3,7 +3,10 @@
 import os
 import sys
 
-from kserve_runtimes.main import run
+# Read when numpy is imported. What numpy computes here is too little for a thread more.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from kserve_runtimes.main import run  # noqa: E402
 
 if __name__ == "__main__":
     code = run(os.environ)
