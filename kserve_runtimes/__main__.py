@@ -3,6 +3,9 @@
 import os
 import sys
 
+# Read when numpy is imported. What numpy computes here is too little for a thread more.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from kserve_runtimes.main import run
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._is_lingering = False
         self._ends_at_s = math.inf
         """When patience with a connection that is being closed ends."""
+        self._cut_at_s = math.inf
+        """The same where it has not read all of its answer yet."""
         self._idle_until_s = 0.0
         self._alarm = Alarm(self._loop, due=self._due, act=self._act)
 
@@ -318,6 +320,7 @@ class Connection(asyncio.Protocol):
             if self._reads_paused:
                 self._reads_paused = False
                 self._transport.resume_reading()
+            self._cut_at_s = monotonic() + self._limits.write_timeout_s
             self._ends_at_s = monotonic() + self._limits.linger_s
             self._alarm.arm(self._ends_at_s)
         else:
@@ -353,6 +356,9 @@ class Connection(asyncio.Protocol):
     def _act(self) -> None:
         """Something is due."""
         now_s, limits, reader = monotonic(), self._limits, self._reader
+        if self._is_lingering and now_s < self._cut_at_s and self._transport.get_write_buffer_size():
+            self._ends_at_s = now_s + limits.linger_s
+            return
         if self._ends_at_s <= now_s or self._blocked_since_s + limits.write_timeout_s <= now_s:
             self._abandon_all()
             self.abort()

@@ -204,6 +204,8 @@ class _Infer(_PoolRequest):
         is_small = encoding is None and len(self.body) <= _SMALL_BYTES
 
         def job(bot: LoadedBot) -> tuple[EncodedBody, Took]:
+            if self.is_over:
+                raise DeadlineExceededError(self._timeout_s)  # nobody waits for it any more
             watch = Stopwatch()
             self.body = decompress(self.body, encoding, limit_bytes)
             decoded = self.decode(bot)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.export
 
@@ -16,7 +17,7 @@ from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model
-from kserve_runtimes.torch.architectures import Forward, build
+from kserve_runtimes.torch.architectures import Dense, Forward, build
 from kserve_runtimes.torch.weights import map_weights
 
 __all__ = ["TorchFramework"]
@@ -48,11 +49,15 @@ class _Declared:
 
     def __init__(self, forward: Forward, footprint_bytes: int) -> None:
         self._forward = forward
+        self._dense = forward if isinstance(forward, Dense) else None
         self.footprint_bytes = footprint_bytes
 
     def predict(self, inputs: Mapping[str, Array], /) -> Mapping[str, Array]:
         """`{"output": (rows, columns)}`."""
         (array,) = inputs.values()
+        dense = self._dense
+        if dense is not None and len(array) <= dense.most_rows and array.dtype == np.float32:
+            return {"output": dense.few(array)}
         with torch.inference_mode():
             return {"output": self._forward(_tensor(array)).numpy()}
 

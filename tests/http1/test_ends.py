@@ -109,6 +109,22 @@ async def test_a_reader_that_does_not_read_is_cut_off() -> None:
         await served.no_connection_is_left()
 
 
+async def test_a_slow_reader_gets_all_of_an_early_answer() -> None:
+    """Lingering ends when the answer was read, not in its middle."""
+    async with serving(Limits(linger_s=0.1, max_discard_bytes=1000)) as served:
+        client = await served.connect()
+        await client.send(get("/hot/large", "connection: close", "content-length: 8", method="POST") + b"12000000")
+        await client.send(b"x" * 5000)
+
+        async def kept() -> bool:
+            await asyncio.sleep(0.3)
+            return len(served.server.connections) == 1
+
+        await aeventually(kept)
+        assert len((await client.answer()).body) == 12_000_000
+        assert await client.rest() == b""
+
+
 async def test_a_slow_application_holds_back_the_peer() -> None:
     """A body that nobody asks for stays with its sender, up to the buffers, and arrives whole in the end."""
     body = b"x" * 12_000_000

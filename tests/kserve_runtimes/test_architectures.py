@@ -101,15 +101,17 @@ def _offline(name: str) -> Floats:
     return _dense(weights, means.astype(np.float32), lambda values: np.maximum(values, 0))
 
 
+@pytest.mark.parametrize("times", [1, 20], ids=["few rows", "many rows"])
 @pytest.mark.parametrize("name", CASES)
-def test_a_declared_architecture_computes_what_it_declares(replica: Replica, name: str) -> None:
-    """To 1e-5, padding counted for nothing, and a text of nothing but padding is zeros."""
-    batch, datatype = (TOKENS, "INT64") if name.startswith("bag") else (ROWS, "FP32")
+def test_a_declared_architecture_computes_what_it_declares(replica: Replica, name: str, times: int) -> None:
+    """To 1e-5, padding counted for nothing, and a text of nothing but padding is zeros; whoever computes it."""
+    rows, datatype = (TOKENS, "INT64") if name.startswith("bag") else (ROWS, "FP32")
+    batch = np.tile(rows, (times, 1))
     tensor = {"name": "x", "datatype": datatype, "shape": list(batch.shape), "data": batch.ravel().tolist()}
     answer = replica.post(f"/v2/models/{name}/infer", {"inputs": [tensor]})
     assert answer.status == 200, answer.body
-    served = np.array(answer.json["outputs"][0]["data"]).reshape(3, 3)
-    np.testing.assert_allclose(served, _offline(name), atol=1e-5)
+    served = np.array(answer.json["outputs"][0]["data"]).reshape(3 * times, 3)
+    np.testing.assert_allclose(served, np.tile(_offline(name), (times, 1)), atol=1e-5)
 
 
 @pytest.mark.parametrize("token", [-1, 6])
