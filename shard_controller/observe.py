@@ -157,8 +157,12 @@ class Observer:
 
     @property
     def unread(self) -> frozenset[str]:
-        """Catalog objects whose bots are not known at all: a plan without them would take away their pools."""
-        return self._catalog.unread
+        """Objects of which nothing acceptable was read yet, so that nothing can be planned.
+
+        Without the bots of a catalog object a plan would take away their pools; without the intents, those that an
+        operator has added.
+        """
+        return self._catalog.unread if self._intents.are_known else self._catalog.unread | {CONTROLLER_INTENTS}
 
     def problems(self) -> dict[str, str]:
         """What was refused, by where it stands; the last good of each stays in force."""

@@ -21,10 +21,12 @@ GRACE_S = 5.0
 
 
 def look(observer: Observer, /) -> Observation:
-    """What is now. Raises: CommandError where a part of the catalog cannot be read; WorldError."""
+    """What is now. Raises: CommandError where a part of the catalog or what is asked for cannot be read; WorldError."""
     observer.look()
-    if observer.unread:
-        raise CommandError(f"nothing can be planned until {', '.join(sorted(observer.unread))} can be read")
+    if unread := sorted(observer.unread):
+        problems = observer.problems()
+        why = (problems[where] for where in unread if where in problems)
+        raise CommandError("\n".join((f"nothing can be planned until {', '.join(unread)} can be read", *why)))
     return observer.observation()
 
 

@@ -118,10 +118,10 @@ def place(snapshot: Snapshot, /) -> Placement:
             continue
         bots = loads[key].weighed_for(group)
         refused += [_oversized(loads[key], bot, group) for bot in sorted(bots.oversized)]
-        if not bots.total.bots:
-            continue
         routes = snapshot.table.families.get(name) if snapshot.table else None
         present = FamilyPlacement.of_routes(routes) if routes else None
+        if not bots.total.bots and (present is None or present.key != key):
+            continue
         holder = families.get(name, present)
         if holder is not None and holder.key != key:
             reason = f"the id of its family, {name}, is that of {holder.key} already: give it another pin or backbone"
@@ -218,7 +218,10 @@ class _Family:
         """A placement in fewer pools, where many less would do; else the same.
 
         From where the bots are, that is least to move; and from `placed` too, since the next call would try that.
+        Where no bot fits any more, a bound has become too small: its pools serve what they hold until that is mended.
         """
+        if not self.bots.total.bots:
+            return placed
         starts = [placed] if present is None or present is placed else [present, placed]
         enough = max(self._at_least, self._pools_needed(_SHRINK_FILL_RATIO))
         while len(placed.pools) > enough:

@@ -141,6 +141,8 @@ class IntentFollower:
         self._etag: str | None = None
         self.intents = Intents()
         """In force."""
+        self.are_known = False
+        """Whether anything acceptable was seen yet; until then nobody knows that nothing is asked for."""
         self.problem: str | None = None
         """Why what the store holds now was refused; None where it is in force."""
 
@@ -150,7 +152,7 @@ class IntentFollower:
         try:
             blob = self._store.get_if_changed(CONTROLLER_INTENTS, self._etag)
         except ObjectNotFoundError:
-            self.intents, self._etag, self.problem = Intents(), None, None
+            self.intents, self._etag, self.problem, self.are_known = Intents(), None, None, True
             return self.intents != before
         if blob is None:
             return False
@@ -160,5 +162,5 @@ class IntentFollower:
         except InvalidDocumentError as error:
             self.problem = str(error)
             return False
-        self.problem = None
+        self.problem, self.are_known = None, True
         return self.intents != before

@@ -99,6 +99,22 @@ def test_unreadable_intents_are_named_and_the_last_good_ones_stay(world: World) 
     assert CONTROLLER_INTENTS in json.loads(world.store.get(CONTROLLER_STATUS).data)["problems"]
 
 
+def test_intents_that_nobody_could_read_yet_are_not_taken_for_none(world: World) -> None:
+    """A controller that starts while they are damaged takes no added pool away, and goes on once they are whole."""
+    change_intents(world.store, lambda now: replace(now, more_pools={_family(world): 4}))
+    _live(world, world.controller())
+    asked, table = world.store.get(CONTROLLER_INTENTS).data, world.table()
+    world.store.put(CONTROLLER_INTENTS, asked[:-5])
+    fresh = world.controller()
+    _live(world, fresh, 6)
+    assert world.table() == table
+    assert CONTROLLER_INTENTS in json.loads(world.store.get(CONTROLLER_STATUS).data)["waiting"][0]
+    world.store.put(CONTROLLER_INTENTS, asked)
+    world.settle(fresh)
+    assert world.table() == table
+    assert json.loads(world.store.get(CONTROLLER_STATUS).data)["problems"] == {}
+
+
 def test_a_group_whose_limit_is_broken_says_so_and_rests(world: World) -> None:
     """What the limit refuses is one sentence in the status, and no reason to plan over and over."""
     world.groups.write_text(REALTIME.replace("shardReplicas: 1}", "shardReplicas: 2, blastRadiusLimit: 0.01}"))

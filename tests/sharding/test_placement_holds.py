@@ -20,6 +20,7 @@ from botshard.sharding.hashing import bot_hash, family_id, pool_name, rank_pools
 from botshard.sharding.ids import Epoch, FamilyId, Framework, PoolName, ShardIndex
 from botshard.sharding.invariants import check_placement
 from botshard.sharding.placement import FamilyPlacement, place
+from botshard.sharding.plan import plan
 from botshard.sharding.routing import FamilyRoutes, Linger, Target
 from tests.sharding.building import (
     LAZY,
@@ -97,6 +98,7 @@ def test_the_order_of_bots_does_not_matter(seen: Snapshot, data: st.DataObject) 
 _PRINT_A_PLACEMENT = """
 from tests.sharding.building import *
 from botshard.sharding.placement import FamilyPlacement, place
+from botshard.sharding.plan import plan
 from botshard.sharding.routing import FamilyRoutes, Linger, Target
 from botshard.sharding.codec import encode_table
 seen = snapshot(loads(300, footprint_bytes=MIB // 3), group(shard_replicas=2))
@@ -306,3 +308,19 @@ def test_a_bot_of_no_bytes_has_a_place() -> None:
     """Also before anything is measured."""
     family = only_family(place(snapshot([load("unmeasured", footprint_bytes=0)])))
     assert len(family.pools) == 1
+
+
+@pytest.mark.parametrize("key", [TORCH, FamilyKey(LAZY, Framework("torch"))], ids=lambda key: key.group)
+def test_a_bound_that_becomes_too_small_for_every_bot_takes_no_pool_away(key: FamilyKey) -> None:
+    """A slip in a group's memory refuses the bots, with the numbers, and leaves their pools to serve what they hold."""
+    seen = snapshot(loads(250, key), group(key.group, shard_replicas=2))
+    before = place(seen)
+    slip = replace(settled(seen, before), groups={key.group: group(key.group, shard_replicas=2, pool_memory_bytes=64)})
+    placement = place(slip)
+    assert placement.families == before.families
+    assert len(placement.refused) == 250
+    assert check_placement(placement, slip) == []
+    step = plan(slip, placement, now_s=0.0, grace_s=1.0)
+    assert (step.table, step.remove) == (None, ())
+    drained = replace(slip, leaving=frozenset(only_family(before).pools[:1]))
+    assert check_placement(place(drained), drained) == []
