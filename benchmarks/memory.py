@@ -16,14 +16,15 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 from pathlib import Path
 
 from benchmarks.bots import family_bots
 from benchmarks.report import Row, parser, publish
 from botshard.bots.publish import publish as publish_bots
-from botshard.oip.tensors import tensor_from_json
+from botshard.oip.tensors import Tensor, tensor_from_json
 from botshard.sharding.catalog import Bot
-from botshard.sharding.ids import BotId, Framework
+from botshard.sharding.ids import Framework
 from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.catalog import CatalogStore
 from botshard.store.urls import open_store
@@ -79,8 +80,7 @@ def load_and_evict(framework: Framework, folder: Path, cycles: int) -> tuple[int
     store = open_store(f"file://{folder}/store", {})
     bots = _bots_of(CatalogStore(store).read_all().values(), framework)
     load = BotLoader(store, ArtifactCache(folder / "cache"), make_framework(framework, threads=1), None)
-    question = {"text": tensor_from_json("text", "BYTES", (1, 1), ["when do you open?"])}
-    kept: OrderedDict[BotId, LoadedBot] = OrderedDict()
+    kept: OrderedDict[int, LoadedBot] = OrderedDict()
     before_bytes = 0
     gc.collect()
     gc.freeze()
@@ -89,8 +89,8 @@ def load_and_evict(framework: Framework, folder: Path, cycles: int) -> tuple[int
         for cycle in range(cycles):
             entry = bots[cycle % len(bots)]
             bot = loaders.submit(load, entry.id, entry.serving).result()
-            models.submit(bot.predict, question).result()
-            kept[entry.id] = bot
+            models.submit(bot.predict, _question(bot)).result()
+            kept[cycle] = bot
             if len(kept) > _KEPT:
                 reclaim.note(kept.popitem(last=False)[1].footprint_bytes)
             del bot
@@ -98,6 +98,16 @@ def load_and_evict(framework: Framework, folder: Path, cycles: int) -> tuple[int
                 before_bytes = current_rss_bytes()
     store.close()
     return before_bytes, current_rss_bytes()
+
+
+def _question(bot: LoadedBot) -> dict[str, Tensor]:
+    """One row: a sentence, or noughts."""
+    question = {}
+    for tensor in bot.spec.inputs:
+        shape = (1, *tensor.shape[1:])
+        data = ["when do you open?"] if tensor.datatype == "BYTES" else [0] * prod(shape)
+        question[tensor.name] = tensor_from_json(tensor.name, tensor.datatype, shape, data)
+    return question
 
 
 def _bots_of(bots: Iterable[Bot], framework: Framework) -> list[Bot]:

@@ -57,14 +57,15 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
         (errors or sys.stderr).write(f"{error}\n")
         return _EXIT_SETTINGS
     _configure_logs(settings)
-    if server is None:
-        server = PoolServer()
-        # What was imported stays for good: a zygote has frozen it already, here the collector is spared it now.
-        gc.collect()
-        gc.freeze()
+    is_forked = server is not None
+    server = server or PoolServer()
     _configure_logs(settings)  # again: building the SDK's server configures some of its own
     try:
         framework = make_framework(settings.framework, threads=settings.threads)
+        if not is_forked:
+            # What was imported stays for good: a zygote has frozen it, here the collector is spared it from now on.
+            gc.collect()
+            gc.freeze()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(settings, environ, server, framework))
     except (WorldError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,17 +110,17 @@ def _forget_loading() -> None:
 
     These are a cache of operations on tensors without data, and the generated source that tracebacks show.
     """
-    # Loading has imported these already, but without a program nobody should pay for them.
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.fx import graph_module
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+    with suppress(ImportError, AttributeError):  # nothing public empties these, and another version may have none
+        # Loading has imported them already, but without a program nobody should pay for that.
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        from torch.fx import graph_module
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    FakeTensorMode.cache_clear()
-    for method in vars(ShapeEnv).values():
-        if hasattr(method, "cache_clear"):
-            method.cache_clear()
-    sources = graph_module._loader.eval_cache  # noqa: SLF001 - nothing public empties it
-    sources.clear()
+        FakeTensorMode.cache_clear()
+        for method in vars(ShapeEnv).values():
+            if hasattr(method, "cache_clear"):
+                method.cache_clear()
+        graph_module._loader.eval_cache.clear()  # noqa: SLF001
     for name in [name for name in tuple(linecache.cache) if name.startswith("<eval_with_key>")]:
         linecache.cache.pop(name, None)
 
