@@ -11,6 +11,8 @@ import socket
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib import import_module
 from typing import TextIO
 
 import uvloop
@@ -39,6 +41,8 @@ __all__ = ["import_framework", "make_framework", "run"]
 
 log = logging.getLogger(__name__)
 
+_PROGRAM_MODULES = ("torch._export.serde.serialize", "torch._functorch.aot_autograd")
+"""What loading an exported program imports, all of it by way of these two."""
 _EXIT_SETTINGS = 2
 _EXIT_WORLD = 1
 
@@ -92,7 +96,10 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
             import kserve_runtimes.torch.framework
 
             if programs:
-                pass
+                for module in _PROGRAM_MODULES:
+                    # Not public: where a release has renamed one, the first program costs more, and nothing else.
+                    with suppress(ImportError):
+                        import_module(module)
         case _:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.kserve_runtimes.bot_folders import linear_folder
+from tests.kserve_runtimes.bot_folders import export_folder, linear_folder
 from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Replica
 from tests.kserve_runtimes.zygotes import Zygote
@@ -61,3 +63,23 @@ def _is_alive(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return state != "Z"  # nobody may be there to reap an orphan
+
+
+_COUNT_IMPORTS = """
+import sys
+from kserve_runtimes.main import import_framework
+import_framework("torch", programs=True)
+before = set(sys.modules)
+import torch.export
+torch.export.load(sys.argv[1]).module()
+print(len(set(sys.modules) - before))
+"""
+
+
+def test_a_zygote_for_programs_has_imported_what_they_need(tmp_path: Path) -> None:
+    """The first load of an exported program imports over a thousand modules; hardly any are left to it."""
+    folder = export_folder(tmp_path, "program")
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", _COUNT_IMPORTS, str(folder / "model.pt2")]
+    counted = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100, env=environ)
+    assert int(counted.stdout) < 100
