@@ -6,7 +6,7 @@ import sys
 # Read when numpy is imported. What numpy computes here is too little for a thread more.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from kserve_runtimes.main import run  # noqa: E402
+from kserve_runtimes.main import run
 
 if __name__ == "__main__":
     code = run(os.environ)
