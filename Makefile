@@ -18,7 +18,7 @@ bin := $(VENV)/bin
 stamp := $(VENV)/.installed-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install demo test lint bench constraints clean
+.PHONY: help install demo test lint bench drills constraints clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -52,10 +52,15 @@ lint: install ## Run the checks that need no test: style, types, imports
 
 bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.lookup
+	$(bin)/python -m benchmarks.catalog_memory
 	$(bin)/python -m benchmarks.router_overhead
 	$(bin)/python -m benchmarks.pool
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
+	$(bin)/python -m benchmarks.fleet
+
+drills: install ## Add, drain, split, kill and damage on a live stack under load (20 minutes)
+	$(bin)/python -m drills
 
 constraints: install ## Write constraints.txt from the environment as it is
 	@{ echo "# Exact versions that are tested together (Python 3.11, Linux). Written by: make constraints"; \

@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI, HTTPException, Request, Response
 
-from botshard.store.catalog import CatalogFollower
+from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from router.table import Routes
@@ -56,11 +56,12 @@ async def _serve_upstream(port: int) -> None:
 
 def _read_routes(url: str) -> Routes:
     store = open_store(url, os.environ)
-    table, catalog = TableFollower(store), CatalogFollower(store)
-    table.refresh()
     routes = Routes()
+    table, catalog = TableFollower(store), CatalogFollower(store, keep=routes.served.keep)
+    table.refresh()
+    catalog.refresh()
     routes.table = table.table
-    routes.take_bots(catalog.refresh(), catalog.bots)
+    routes.bots = catalog.bots
     store.close()
     return routes
 
@@ -103,7 +104,7 @@ def _peer(routes: Routes, client: Callable[[], Any]) -> FastAPI:
 
     @app.post("/v2/models/{bot}/infer")
     async def infer(bot: str, request: Request) -> Response:
-        route = routes.bots.get(bot)
+        route = routes.find(bot)
         pools = () if route is None else routes.pools(route)
         if not pools:
             raise HTTPException(404)

@@ -14,11 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import psutil
-
 from benchmarks.asking import ask_until_answered
 from benchmarks.bots import family_bots
 from benchmarks.report import Row, parser, publish
+from benchmarks.stack_costs import StackProcesses
 from botshard.bots.publish import publish as publish_bots
 from botshard.local.stack_process import StackProcess
 from botshard.sharding.fleet import PoolPhase
@@ -53,11 +52,9 @@ def _measure(folder: Path, watch_s: float) -> list[Row]:
         for bot in bots[:_FAMILIES]:
             ask_until_answered(url, bot.name)
         time.sleep(_SETTLE_S)
-        processes = _processes(stack)
-        before = _cpu_s(processes)
-        time.sleep(watch_s)
-        used_ratio = (_cpu_s(processes) - before) / watch_s
-        memory = {what: sum(_pss(process) for process in found) for what, found in processes.items()}
+        processes = StackProcesses.of(stack)
+        used_ratio = sum(processes.cpu_ratios(watch_s).values())
+        memory = processes.memory_bytes()
         resident = sum(report.resident_bytes for report in read_reports(store)[0])
     imports = {f"import {names}": statistics.median(_import_bytes(names) for _ in range(3)) for names in _IMPORTS}
     total = sum(memory.values())
@@ -78,23 +75,6 @@ def _wait_until_loaded(stack: StackProcess) -> None:
         if time.monotonic() > deadline_s:
             raise RuntimeError(f"pools are not ready: {phases}")
         time.sleep(0.1)
-
-
-def _processes(stack: StackProcess) -> dict[str, list[psutil.Process]]:
-    records = stack.records()
-    by_kind: dict[str, list[int]] = {"front and keeper": [stack.stack()["frontPid"], stack.stack()["keeperPid"]]}
-    for record in records["processes"]:
-        by_kind.setdefault(f"{record['kind']}s", []).append(record["pid"])
-    by_kind["zygotes"] = [record["pid"] for record in records["zygotes"]]
-    return {kind: [psutil.Process(pid) for pid in pids] for kind, pids in by_kind.items()}
-
-
-def _cpu_s(processes: dict[str, list[psutil.Process]]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for found in processes.values() for process in found)
-
-
-def _pss(process: psutil.Process) -> int:
-    return int(process.memory_full_info().pss)
 
 
 def _import_bytes(names: str) -> int:

@@ -18,7 +18,7 @@ from botshard.sharding.catalog import Bot, FamilyKey, Version
 from botshard.sharding.hashing import bot_hash, family_id, pool_name, rank_pools
 from botshard.sharding.ids import BotId, Epoch, FamilyId, Framework, GroupName, ShardIndex, TenantId, VersionNumber
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, RoutingTable
-from router.table import Routes
+from router.table import Routes, hash_of
 
 Item = TypeVar("Item")
 
@@ -40,10 +40,10 @@ def main() -> int:
     table = _table(keys)
     routes = _routes(table, keys)
     names = list(routes.bots)
-    family_of = {name: route.family for name, route in routes.bots.items()}
-    pairs = [(family_of[name], name) for name in names]
-    hashed = [(route.family, route.bot_hash) for route in routes.bots.values()]
-    directory = {name: routes.pools(route) for name, route in routes.bots.items()}
+    found = {name: route for name in names if (route := routes.find(name)) is not None}
+    pairs = [(routes.served.of(route).family, name) for name, route in found.items()]
+    hashed = [(routes.served.of(route).family, hash_of(route)) for route in found.values()]
+    directory: dict[str, object] = {name: routes.pools(route) for name, route in found.items()}
 
     loop = _per_call_us(pairs, _nothing)
     by_id = _per_call_us(pairs, _from_id(table)) - loop
@@ -72,14 +72,14 @@ def _table(keys: Sequence[FamilyKey]) -> RoutingTable:
 
 
 def _routes(table: RoutingTable, keys: Sequence[FamilyKey]) -> Routes:
-    bots = {}
+    routes = Routes()
+    routes.table = table
+    kept = {}
     for number in range(_BOTS):
         name = BotId(f"customer-{number:05d}.intents")
         version = Version(VersionNumber(1), f"{number:064x}", 1_000_000, keys[number % len(keys)], 0)
-        bots[name] = Bot(name, TenantId("tenant"), (version,))
-    routes = Routes()
-    routes.table = table
-    routes.take_bots(bots, bots)
+        kept[name] = routes.served.keep(Bot(name, TenantId("tenant"), (version,)), bot_hash(name))
+    routes.bots = routes.bots.with_changes(kept)
     return routes
 
 
@@ -108,9 +108,11 @@ def _from_hash(table: RoutingTable) -> Callable[[Sequence[tuple[FamilyId, int]]]
 
 def _in_router(routes: Routes) -> Callable[[Sequence[str]], None]:
     def run(items: Sequence[str]) -> None:
-        bots, pools = routes.bots, routes.pools
+        find, pools = routes.find, routes.pools
         for name in items:
-            pools(bots[name])
+            route = find(name)
+            if route is not None:
+                pools(route)
 
     return run
 

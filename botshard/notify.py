@@ -2,7 +2,8 @@
 
 Where `NOTIFY_SOCKET` is set (by systemd, or by the local stack), a process sends `READY=1` when it serves, `STOPPING=1`
 when it drains, and a pool's replica besides that its requests in flight. Without the variable nothing is sent. A
-datagram that cannot be delivered is dropped: the receiver may be restarting, and the next one tells the same again.
+datagram that cannot be delivered, or that its receiver took with it when it died, is lost: so each one tells again
+whether this process serves.
 """
 
 from __future__ import annotations
@@ -41,14 +42,17 @@ class Notifier:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if self._address else None
         if self._socket is not None:
             self._socket.setblocking(False)
+        self._state: tuple[str, ...] = ()
 
     def ready(self) -> None:
         """This process serves."""
-        self._send("READY=1")
+        self._state = ("READY=1",)
+        self._send()
 
     def stopping(self) -> None:
         """This process finishes what it has and ends."""
-        self._send("STOPPING=1")
+        self._state = ("STOPPING=1",)
+        self._send()
 
     def load(self, *, in_flight: int, requests: int) -> None:
         """How busy this replica is."""
@@ -68,7 +72,7 @@ class Notifier:
         if self._socket is None or self._address is None:
             return
         with contextlib.suppress(OSError):
-            self._socket.sendto("\n".join((f"MAINPID={os.getpid()}", *lines)).encode(), self._address)
+            self._socket.sendto("\n".join((f"MAINPID={os.getpid()}", *self._state, *lines)).encode(), self._address)
 
 
 def parse_notice(datagram: bytes, /) -> Notice | None:

@@ -20,8 +20,6 @@ from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import Framework as FrameworkName
-from botshard.store.catalog import CatalogFollower
-from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.loading import BotLoader
@@ -118,7 +116,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     notifier = Notifier(environ)
     metrics = Metrics(REGISTRY)
     notices = LoadNotices(notifier)
-    follower = Follower(TableFollower(store), CatalogFollower(store), pool=settings.pool, metrics=metrics)
+    follower = Follower(store, pool=settings.pool, metrics=metrics)
     load = BotLoader(store, settings.cache_dir, framework, settings.pool_memory_bytes)
     loaders = ThreadPoolExecutor(settings.loaders, "load")
     models = ThreadPoolExecutor(settings.threads, "model")

@@ -70,7 +70,7 @@ class Settings:
     poll_interval_s: float
     """`RUNTIME_POLL_INTERVAL_S`: how often table and catalog are polled; 0.5 for a folder, 1 for S3."""
     report_interval_s: float
-    """`RUNTIME_REPORT_INTERVAL_S`, 5: how often this replica reports when nothing happens."""
+    """`RUNTIME_REPORT_INTERVAL_S`, 5: how often this replica reports what is new; where only time is, every third."""
     pool_memory_bytes: int | None
     """`RUNTIME_POOL_MEMORY`: a bot larger than this is refused; unset: no bound."""
     loaders: int

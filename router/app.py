@@ -104,16 +104,15 @@ def _add_listings(app: FastAPI, routes: Routes) -> None:
     @app.get("/v1/models", tags=["protocol"])
     def models() -> Response:
         """Names of all bots that are served."""
-        return _json({"models": sorted(list(routes.bots))})  # noqa: C414 - a copy in one step: this runs in a thread
+        return _json({"models": sorted(routes.bots)})
 
     @app.post("/v2/repository/index", tags=["protocol"], openapi_extra={"requestBody": _INDEX_BODY})
     def index(ready_only: Annotated[bool, Depends(_ready_only)]) -> Response:
         """All bots with version and state, in the form of the model repository extension."""
         entries = []
-        for name, bot in sorted(list(routes.bots.items())):  # noqa: C414 - as above
-            routed = bool(routes.pools(bot))
-            state, reason = ("READY", "") if routed else ("UNAVAILABLE", "no pool yet")
-            entries.append(IndexEntry(name, str(bot.version), state, reason))
+        for name, bot in sorted(routes.bots.items()):
+            state, reason = ("READY", "") if routes.pools(bot) else ("UNAVAILABLE", "no pool yet")
+            entries.append(IndexEntry(name, str(routes.served.of(bot).version), state, reason))
         return _json(repository_index(entries, ready_only=ready_only))
 
 
@@ -138,10 +137,14 @@ def _add_admin(app: FastAPI, routes: Routes, pools: Pools, following: Following)
     @app.get("/admin/bots/{bot}", tags=["operation"])
     async def explain(bot: str) -> Response:
         """Where a bot is and why: what it is computed from, family, shard, pools, epoch."""
-        entry = following.catalog.bots.get(BotId(bot))
-        if entry is None:
+        bot_id = BotId(bot)
+        route = routes.find(bot_id)
+        if route is None:
+            route = await following.look_up(bot_id)
+        entry = await following.entry(bot_id)
+        if route is None and entry is None:
             raise UnknownBotError(f"bot {bot[:128]!r} does not exist")
-        return _json(explain_bot(entry, routes, pools))
+        return _json(explain_bot(bot_id, route, entry, routes=routes, pools=pools))
 
 
 def _json(document: object) -> Response:

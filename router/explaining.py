@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from botshard.sharding.catalog import Bot
 from botshard.sharding.hashing import bot_hash, family_id
+from botshard.sharding.ids import BotId
 from router.following import Following
 from router.pools import Pools
-from router.table import Routes
+from router.table import BotRoute, Routes, hash_of
 
 __all__ = ["explain_bot", "table_document"]
 
 
-def explain_bot(bot: Bot, routes: Routes, pools: Pools, /) -> dict[str, object]:
-    """Inputs of the computation, its steps, its result, and the reason in a sentence."""
-    version = bot.serving
-    key = version.family_key
-    family = family_id(key)
-    hash_of_bot = bot_hash(bot.id)
-    document: dict[str, object] = {
-        "bot": bot.id,
-        "tenant": bot.tenant,
-        "version": version.number,
-        "retired": bot.retired,
+def explain_bot(
+    bot_id: BotId, route: BotRoute | None, entry: Bot | None, /, *, routes: Routes, pools: Pools
+) -> dict[str, object]:
+    """Inputs of the computation, its steps, its result, and the reason in a sentence.
+
+    Args:
+        bot_id: which bot.
+        route: by what its requests are routed; None: they are not, it is retired.
+        entry: the whole catalog entry; None: it cannot be read now. One of the two is there.
+        routes: what is in force.
+        pools: what is in flight.
+    """
+    document: dict[str, object] = {"bot": bot_id, "tenant": None if entry is None else entry.tenant}
+    if route is None:
+        assert entry is not None  # noqa: S101 - what the caller answers for
+        version, key = entry.serving.number, entry.serving.family_key
+        family, hash_of_bot = family_id(key), bot_hash(bot_id)
+    else:
+        key, family, version = routes.served.of(route)
+        hash_of_bot = hash_of(route)
+    retired = route is None
+    document |= {
+        "version": version,
+        "retired": retired,
         "inputs": {"group": key.group, "framework": key.framework, "backbone": key.backbone, "pin": key.pin},
         "family": family,
         "hash": f"{hash_of_bot:016x}",
@@ -31,7 +45,7 @@ def explain_bot(bot: Bot, routes: Routes, pools: Pools, /) -> dict[str, object]:
         return {**document, "why": "no routing table has been read yet"}
     document["epoch"] = table.epoch
     found = table.explain(family, hash_of_bot)
-    if bot.retired:
+    if retired:
         return {**document, "pools": [], "why": "the bot is retired: it is answered as unknown"}
     if found is None:
         return {**document, "pools": [], "why": f"family {family} is not in the routing table: it has no pool yet"}
@@ -44,7 +58,7 @@ def explain_bot(bot: Bot, routes: Routes, pools: Pools, /) -> dict[str, object]:
         "bits": family_routes.bits,
         "shard": shard,
         "pools": [{"name": pool.name, "url": pool.url, "inFlight": pools[pool.name].outstanding} for pool in routed],
-        "goingTo": list(target.pools) if target else [],
+        "goingTo": list(target.pools) if target and target.has_begun else [],
         "stillAnsweredBy": list(linger.pools) if linger else [],
     }
     chosen = "the one with the fewest requests in flight" if group.realtime else "the first of them that answers"

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from botshard.logs import fields
-from botshard.sharding.errors import CallerError
+from botshard.sharding.catalog import Bot
+from botshard.sharding.errors import CallerError, InvalidDocumentError
 from botshard.sharding.ids import BotId, Epoch
 from botshard.store.base import StoreError
-from botshard.store.catalog import CatalogFollower
+from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from router.errors import CatalogUnreadableError
 from router.metrics import RouterCounts
@@ -39,7 +40,7 @@ class Following:
         pools: Pools,
         *,
         table: TableFollower,
-        catalog: CatalogFollower,
+        catalog: CatalogFollower[BotRoute],
         counts: RouterCounts,
         poll_interval_s: float,
     ) -> None:
@@ -64,11 +65,6 @@ class Following:
     def problems(self) -> dict[str, str]:
         """Why something in the store is not in force, by its key or `store`."""
         return dict(self._refused)
-
-    @property
-    def catalog(self) -> CatalogFollower:
-        """The whole catalog entries, for people."""
-        return self._catalog
 
     async def tried(self) -> None:
         """Wait until the store was looked at once, whatever came of it."""
@@ -127,15 +123,22 @@ class Following:
             look.add_done_callback(lambda done: self._looked(bot_id, done))
         return await asyncio.shield(look)
 
+    async def entry(self, bot_id: BotId, /) -> Bot | None:
+        """The whole catalog entry, for people; None where there is none, or it cannot be read now."""
+        try:
+            return await self._in_thread(lambda: self._catalog.read_entry(bot_id))
+        except (InvalidDocumentError, StoreError):
+            return None
+
     def _looked(self, bot_id: BotId, look: asyncio.Task[BotRoute | None]) -> None:
         self._looks.pop(bot_id, None)
         if not look.cancelled():
             look.exception()  # those who wait get it; where nobody waits any more it is no news
 
     async def _look_up(self, bot_id: BotId) -> BotRoute | None:
-        known = bot_id in self._routes.bots
+        known = self._routes.find(bot_id) is not None
         try:
-            bot = await self._in_thread(lambda: self._catalog.refresh_bot(bot_id))
+            await self._in_thread(lambda: self._catalog.refresh_bot(bot_id))
         except StoreError as error:
             self._counts.catalog_lookups["failed"] += 1
             raise CatalogUnreadableError(
@@ -143,10 +146,12 @@ class Following:
                 retry_after_s=1,
             ) from error
         self._take_bots({bot_id})
-        found = self._routes.bots.get(bot_id)
+        found = self._routes.find(bot_id)
         self._counts.catalog_lookups["absent" if found is None else "found"] += 1
-        if found is not None and bot is not None and not known:
-            self._log.info("bot found on request", extra=fields(bot=bot_id, version=found.version))
+        if found is not None and not known:
+            self._log.info(
+                "bot found on request", extra=fields(bot=bot_id, version=self._routes.served.of(found).version)
+            )
         return found
 
     async def _poll_forever(self) -> None:
@@ -210,13 +215,15 @@ class Following:
         self._table_came = asyncio.Event()
 
     def _take_bots(self, changed: frozenset[BotId] | set[BotId]) -> None:
-        if not changed:
+        before, after = self._routes.bots, self._catalog.bots
+        if not changed or after is before:
             return
-        differences = self._routes.take_bots(changed, self._catalog.bots)
-        if differences:
-            self._counts.swaps["catalog"] += 1
-            event = fields(changed=differences, bots=len(self._routes.bots), revision=self._catalog.revision)
-            self._log.info("catalog changes taken", extra=event)
+        self._routes.bots = after
+        self._counts.swaps["catalog"] += 1
+        # Others of an object may have come with a bot that was looked up: they are no news any more.
+        count = sum(before.get(bot_id) != after.get(bot_id) for bot_id in changed) if before else len(after)
+        event = fields(changed=count, bots=len(after), revision=self._catalog.revision)
+        self._log.info("catalog changes taken", extra=event)
 
     def _note_store(self, failure: StoreError | None) -> None:
         if failure is not None:

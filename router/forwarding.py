@@ -84,7 +84,7 @@ class Forwarding:
 
         Raises: UnknownBotError, NotReadyError, CatalogUnreadableError.
         """
-        bot = self._routes.bots.get(target.bot)
+        bot = self._routes.find(target.bot)
         if bot is None:
             if not self._routes.ready:
                 raise NotReadyError("the router has not read a routing table and a catalog yet", retry_after_s=1)
@@ -96,7 +96,7 @@ class Forwarding:
     def group_of(self, bot: BotRoute, /) -> GroupRoute | None:
         """The pool group of a bot, as the table has it."""
         table = self._routes.table
-        family = None if table is None else table.families.get(bot.family)
+        family = None if table is None else table.families.get(self._routes.served.of(bot).family)
         return None if table is None or family is None else table.groups[family.key.group]
 
     async def send(self, request: Request, patience: Patience) -> PoolAnswer:
@@ -137,7 +137,7 @@ class Forwarding:
         until_s = self._loop.time() + _PLACING_S
         while not routed and (left_s := until_s - self._loop.time()) > 0:
             await self._following.next_table(left_s)
-            request.bot = self._routes.bots.get(request.target.bot, request.bot)
+            request.bot = self._known(request)
             routed = self._routes.pools(request.bot)
         return routed
 
@@ -238,7 +238,12 @@ class Forwarding:
             bot = await self._following.look_up(BotId(request.target.bot))
         except CatalogUnreadableError:
             bot = None
-        request.bot = bot or self._routes.bots.get(request.target.bot, request.bot)
+        request.bot = self._known(request) if bot is None else bot
+
+    def _known(self, request: Request) -> BotRoute:
+        """The bot's route as it is now; the request's own where the bot is gone meanwhile."""
+        route = self._routes.find(request.target.bot)
+        return request.bot if route is None else route
 
     async def _before_next_try(self, cause: Cause, pause_s: float, request: Request, pool: PoolRoute) -> None:
         if cause is Cause.MISDIRECTED:

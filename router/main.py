@@ -21,7 +21,7 @@ from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import InvalidDocumentError, WorldError
 from botshard.store.base import ObjectStore
-from botshard.store.catalog import CatalogFollower
+from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from router.app import make_app
@@ -98,7 +98,7 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         routes,
         pools,
         table=TableFollower(store),
-        catalog=CatalogFollower(store),
+        catalog=CatalogFollower(store, keep=routes.served.keep),
         counts=counts,
         poll_interval_s=settings.poll_interval_s,
     )

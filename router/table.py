@@ -6,66 +6,92 @@ something new.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, NewType
 
-from botshard.sharding.catalog import Bot
-from botshard.sharding.hashing import bot_hash, family_id
-from botshard.sharding.ids import BotId, FamilyId, TenantId, VersionNumber
+from botshard.sharding.bot_map import BotMap
+from botshard.sharding.catalog import Bot, FamilyKey
+from botshard.sharding.hashing import HASH_BITS, family_id
+from botshard.sharding.ids import FamilyId, VersionNumber
 from botshard.sharding.routing import PoolRoute, RoutingTable
 
-__all__ = ["BotRoute", "Routes"]
+__all__ = ["BotRoute", "Routes", "Served", "ServedBots", "hash_of"]
+
+BotRoute = NewType("BotRoute", int)
+"""What routing needs of one bot, in one number: the bot's hash, and above it which `Served` it is.
+
+As an object with two fields it would take four times the memory, which routers need for every bot there is."""
+
+_HASH_MASK = (1 << HASH_BITS) - 1
 
 
-class BotRoute(NamedTuple):
-    """What routing needs of one bot, computed once when its catalog entry comes."""
+class Served(NamedTuple):
+    """What all bots of a family have in common that serve the same version number."""
 
+    key: FamilyKey
     family: FamilyId
-    bot_hash: int
     version: VersionNumber
     """The version that the rollout names now."""
-    tenant: TenantId
+
+
+class ServedBots:
+    """Makes the routes of bots and reads them. Families times version numbers: there are few `Served`."""
+
+    __slots__ = ("_index", "_served", "families")
+
+    def __init__(self) -> None:
+        self.families: list[FamilyId] = []
+        """The family of each `Served`, in the same order: every request asks for it."""
+        self._served: list[Served] = []
+        self._index: dict[tuple[FamilyKey, VersionNumber], int] = {}
+
+    def keep(self, bot: Bot, hash_of_bot: int, /) -> BotRoute | None:
+        """The route of a catalog entry; None for a retired bot, which is as unknown as any other name."""
+        if bot.retired:
+            return None
+        version = bot.serving
+        same = (version.family_key, version.number)
+        index = self._index.get(same)
+        if index is None:
+            family = family_id(version.family_key)
+            self.families.append(family)
+            self._served.append(Served(version.family_key, family, version.number))
+            index = self._index[same] = len(self._served) - 1
+        return BotRoute(index << HASH_BITS | hash_of_bot)
+
+    def of(self, route: BotRoute, /) -> Served:
+        """What the bot serves."""
+        return self._served[route >> HASH_BITS]
+
+
+def hash_of(route: BotRoute, /) -> int:
+    """The bot's hash."""
+    return route & _HASH_MASK
 
 
 class Routes:
-    """The table in force and the bots that are served; retired bots are as unknown as any other name."""
+    """The table in force and the bots that are served."""
 
-    __slots__ = ("_families", "bots", "has_catalog", "table")
+    __slots__ = ("_families", "bots", "has_catalog", "served", "table")
 
     def __init__(self) -> None:
         self.table: RoutingTable | None = None
-        self.bots: dict[str, BotRoute] = {}
+        self.bots: BotMap[BotRoute] = BotMap()
+        self.served = ServedBots()
+        """What the routes in `bots` mean."""
+        self._families = self.served.families
         self.has_catalog = False
         """Whether a catalog was read, be it an empty one."""
-        self._families: dict[FamilyId, FamilyId] = {}
 
     @property
     def ready(self) -> bool:
         """Whether requests can be routed."""
         return self.table is not None and self.has_catalog
 
+    def find(self, bot_id: str, /) -> BotRoute | None:
+        """The bot's route; None where it is not known or retired."""
+        return self.bots.find(bot_id)
+
     def pools(self, bot: BotRoute, /) -> tuple[PoolRoute, ...]:
         """The bot's pools in the table's order; empty where there are none (yet)."""
-        return () if self.table is None else self.table.lookup(bot.family, bot.bot_hash)
-
-    def take_bots(self, changed: Iterable[BotId], bots: Mapping[BotId, Bot], /) -> int:
-        """Take up the entries of `changed` bots; returns how many of these are served differently from before."""
-        differences = 0
-        for bot_id in changed:
-            bot = bots.get(bot_id)
-            route = None if bot is None or bot.retired else self._route_of(bot)
-            if route == self.bots.get(bot_id):
-                continue
-            differences += 1
-            if route is None:
-                del self.bots[bot_id]
-            else:
-                self.bots[bot_id] = route
-        return differences
-
-    def _route_of(self, bot: Bot) -> BotRoute:
-        version = bot.serving
-        family = family_id(version.family_key)
-        # One string a family, not one a bot.
-        family = self._families.setdefault(family, family)
-        return BotRoute(family, bot_hash(bot.id), version.number, bot.tenant)
+        table = self.table
+        return () if table is None else table.lookup(self._families[bot >> HASH_BITS], bot & _HASH_MASK)

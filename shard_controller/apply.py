@@ -31,10 +31,13 @@ def apply(plan: Plan, /, *, home: PoolHome, tables: TableStore, table_etag: str 
 
 def _summary(table: RoutingTable) -> dict[str, object]:
     families = table.families.values()
+    targets = [target for family in families for target in family.targets.values()]
+    warming = sum(target.has_begun for target in targets)
     return {
         "epoch": table.epoch,
         "families": len(table.families),
         "pools": len(table.pools),
-        "warming": sum(len(family.targets) for family in families),
+        "warming": warming,
+        "planned": len(targets) - warming,
         "lingering": sum(len(family.lingering) for family in families),
     }

@@ -55,6 +55,7 @@ def run(environ: Mapping[str, str]) -> int:
         home,
         Observer(store, home, groups),
         grace_s=settings.grace_s,
+        budget_bots=settings.budget_bots,
         replan_interval_s=settings.replan_interval_s,
     )
     notifier = Notifier(environ)

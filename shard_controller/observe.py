@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from botshard.sharding.catalog import Bot
+from botshard.sharding.bot_map import BotMap
 from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
-from botshard.sharding.hashing import bot_hash
 from botshard.sharding.ids import BotId, Epoch, GroupName, PoolName
-from botshard.sharding.units import KIBIBYTE
 from botshard.store.base import ObjectStore
-from botshard.store.catalog import CatalogFollower
+from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.intents import IntentFollower, Intents
 from botshard.store.layout import CONTROLLER_INTENTS
 from botshard.store.reports import ReplicaReport, ReportFollower
 from botshard.store.table import TableFollower
+from shard_controller.failures import FailureFollower
 from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
+from shard_controller.loads import Estimates, LoadFollower
 
-__all__ = ["Observation", "Observer", "bot_loads", "warmed_epochs"]
-
-_ESTIMATE_RATIO = 1.1
-_ESTIMATE_BYTES = 64 * KIBIBYTE
-"""A resident bot is its files, a tenth for the framework, and what processing needs: an estimate until measured."""
+__all__ = ["Observation", "Observer", "warmed_epochs"]
 
 Reports = Mapping[tuple[PoolName, str], ReplicaReport]
 
@@ -55,20 +52,26 @@ class Observer:
         *,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._catalog = CatalogFollower(store, clock_s=monotonic_s)
+        self._catalog: CatalogFollower[BotLoad] = CatalogFollower(store, keep=Estimates().keep, clock_s=monotonic_s)
         self._table = TableFollower(store)
         self._reports = ReportFollower(store)
         self._intents = IntentFollower(store)
         self._home = home
         self._groups = groups
-        self._hashes: dict[BotId, int] = {}
+        self._loads = LoadFollower()
+        self._touched: set[BotId] = set()
+        """Bots whose entries have changed since the last observation."""
+        self._counted: BotMap[BotLoad] = BotMap()
+        self._bots_in: Counter[GroupName] = Counter()
+        """How many of the bots in `_counted` are in each group."""
+        self._failures = FailureFollower()
         self._seen: object = None
         self._changed = False
         self._statuses: Mapping[PoolName, PoolStatus] = {}
         self._held_groups: Mapping[GroupName, PoolGroupSpec] = {}
         self._reports_seen: Reports = {}
-        self.reports_changed = False
-        """Whether the last look found new reports."""
+        self.measured_anew = False
+        """Whether reports have told other footprints or rates than the last observation has: new ones alone do not."""
 
     def look(self) -> bool:
         """Look at everything once; True where anything but the reports has changed since the last look.
@@ -77,17 +80,19 @@ class Observer:
         """
         # Kept until a look has come to its end: a change that was seen before something could not be read still counts.
         self._changed = self._groups.refresh() or self._changed
-        self._changed = bool(self._catalog.refresh()) or self._changed
+        self._changed = self._look_at_catalog() or self._changed
         self._changed = self._intents.refresh() or self._changed
         self._table.refresh()
         self._statuses = self._home.statuses()
         if self._changed or self._seen is None:
             self._held_groups = self._groups_to_hold()
         reports = self._reports.refresh()
-        self.reports_changed = reports != self._reports_seen
+        told, told_before = ({key: report.bots for key, report in of.items()} for of in (reports, self._reports_seen))
+        self.measured_anew = self.measured_anew or told != told_before
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
-        seen = (self._table.etag, self._statuses, warmed)
+        failing = self._failures.of_pools(reports, self._statuses, self._table.table)
+        seen = (self._table.etag, self._statuses, warmed, failing)
         changed = self._changed or seen != self._seen
         self._changed = False
         self._seen = seen
@@ -95,10 +100,11 @@ class Observer:
 
     def observation(self) -> Observation:
         """What the last look has found."""
-        bots = self._catalog.bots
-        for bot_id in bots.keys() - self._hashes.keys():
-            self._hashes[bot_id] = bot_hash(bot_id)
-        loads = bot_loads(bots.values(), self._reports_seen.values(), self._hashes)
+        loads = self._loads.follow(
+            self._catalog.bots, self._touched, self._reports_seen.values() if self.measured_anew else None
+        )
+        self.measured_anew = False
+        self._touched = set()
         warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
         intents = self._intents.intents
         snapshot = Snapshot(
@@ -107,10 +113,22 @@ class Observer:
             table=self._table.table,
             pools=self._statuses,
             warmed=warmed,
-            leaving=frozenset(intents.drain),
+            leaving=intents.leaving,
             more_pools=intents.more_pools,
+            failing=self._failures.of_pools(self._reports_seen, self._statuses, self._table.table),
+            quarantined=frozenset(intents.quarantine),
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
+
+    @property
+    def reports(self) -> Reports:
+        """As the last look has found them."""
+        return self._reports_seen
+
+    @property
+    def statuses(self) -> Mapping[PoolName, PoolStatus]:
+        """As the last look has found them."""
+        return self._statuses
 
     @property
     def unread(self) -> frozenset[str]:
@@ -136,31 +154,20 @@ class Observer:
         missing = {name: group for name, group in self._home.groups().items() if name not in self._groups.groups}
         if not missing:
             return {}
-        used = {bot.serving.family_key.group for bot in self._catalog.bots.values() if not bot.retired}
-        return {name: group for name, group in missing.items() if name in used}
+        return {name: group for name, group in missing.items() if self._bots_in[name]}
 
-
-def bot_loads(
-    bots: Iterable[Bot], reports: Iterable[ReplicaReport], hashes: Mapping[BotId, int], /
-) -> tuple[BotLoad, ...]:
-    """Every bot that is to be served: the largest measured footprint of its replicas, else an estimate; rates added."""
-    measured: dict[BotId, int] = {}
-    rates: dict[BotId, float] = {}
-    for report in reports:
-        for bot_id, bot in report.bots.items():
-            if bot.footprint_bytes:
-                measured[bot_id] = max(measured.get(bot_id, 0), bot.footprint_bytes)
-            rates[bot_id] = rates.get(bot_id, 0.0) + bot.rate_per_s
-    loads = []
-    for entry in bots:
-        if entry.retired:
-            continue
-        version = entry.serving
-        hint = version.resources.memory_bytes
-        estimate = hint if hint is not None else int(version.size_bytes * _ESTIMATE_RATIO) + _ESTIMATE_BYTES
-        footprint = measured.get(entry.id, estimate)
-        loads.append(BotLoad(entry.id, hashes[entry.id], version.family_key, footprint, rates.get(entry.id, 0.0)))
-    return tuple(loads)
+    def _look_at_catalog(self) -> bool:
+        """Whether a bot that is to be served came, went or weighs something else; counts what did, and no other."""
+        changed = self._catalog.refresh()
+        self._touched |= changed
+        before, after = self._counted, self._catalog.bots
+        self._counted = after
+        for bot_id in changed:
+            if (was := before.get(bot_id)) is not None:
+                self._bots_in[was.key.group] -= 1
+            if (load := after.get(bot_id)) is not None:
+                self._bots_in[load.key.group] += 1
+        return bool(changed)
 
 
 def warmed_epochs(

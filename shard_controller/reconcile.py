@@ -14,7 +14,7 @@ from botshard.sharding.ids import Epoch
 from botshard.sharding.placement import Refusal, place
 from botshard.sharding.plan import Plan, plan
 from botshard.store.base import ObjectStore, PreconditionFailedError
-from botshard.store.intents import Intents, change_intents
+from botshard.store.intents import change_intents
 from botshard.store.reports import delete_report
 from botshard.store.table import TableStore
 from shard_controller.apply import apply
@@ -38,6 +38,7 @@ class Reconciler:
     home: PoolHome
     observer: Observer
     grace_s: float
+    budget_bots: int
     replan_interval_s: float
     now_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
@@ -52,20 +53,26 @@ class Reconciler:
     def reconcile(self) -> bool:
         """One turn; True where there was something to plan. Raises: WorldError."""
         changed = self.observer.look()
-        due = self.observer.reports_changed and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
+        self._forget_dead_replicas()
+        due = self.observer.measured_anew and self.monotonic_s() - self._planned_at_s >= self.replan_interval_s
         if not (changed or due or not self._settled or self.observer.problems() != self._problems):
             return False
         # Until this turn has been carried out: one that fails halfway is taken up again, although nothing changes.
         self._settled = False
+        started_s, started_cpu_s = self.monotonic_s(), time.thread_time()
         observed = self.observer.observation()
         if self.observer.unread:
             waiting = f"nothing is planned until {', '.join(sorted(self.observer.unread))} can be read"
             self._report(observed, Plan(ensure=(), table=None, remove=(), waiting=(waiting,)), ())
             return True
         placement = place(observed.snapshot)
-        step = plan(observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s)
+        step = plan(
+            observed.snapshot, placement, now_s=self.now_s(), grace_s=self.grace_s, budget_bots=self.budget_bots
+        )
         if observed.table_problem is not None:
             step = _over_a_bad_table(step, observed, now_s=self.now_s())
+        took_s, cpu_s = self.monotonic_s() - started_s, time.thread_time() - started_cpu_s
+        _log.debug("planned", extra=fields(bots=len(observed.snapshot.bots), took_s=took_s, cpu_s=cpu_s))
         try:
             apply(step, home=self.home, tables=self._tables, table_etag=observed.table_etag)
         except PreconditionFailedError:
@@ -78,22 +85,18 @@ class Reconciler:
         return True
 
     def _forget_drained_pools(self, observed: Observation) -> None:
-        """What has been drained is gone from table and home: its name may be given to a pool again."""
+        """What has been left is gone from table and home: its name may be given to a pool again."""
         snapshot = observed.snapshot
         if snapshot.table is None or observed.table_problem is not None:
             return
         gone = snapshot.leaving.difference(snapshot.table.pools, snapshot.pools)
         if not gone:
             return
-
-        def without(intents: Intents) -> Intents:
-            return replace(intents, drain=tuple(name for name in intents.drain if name not in gone))
-
         try:
-            change_intents(self.store, without)
+            change_intents(self.store, lambda intents: intents.without(gone))
         except InvalidDocumentError:
             return  # damaged meanwhile: the next look says so
-        _log.info("pools drained", extra=fields(pools=", ".join(sorted(gone))))
+        _log.info("pools left", extra=fields(pools=", ".join(sorted(gone))))
 
     def _report(self, observed: Observation, step: Plan, refused: tuple[Refusal, ...]) -> None:
         problems = self.observer.problems()
@@ -107,12 +110,10 @@ class Reconciler:
         if self._status.write(epoch=epoch, waiting=step.waiting, refused=refused, problems=problems):
             for refusal in refused[:10]:
                 _log.warning("bot cannot be placed", extra=fields(bot=refusal.bot, why=refusal.reason))
-        self._forget_dead_replicas(observed)
 
-    def _forget_dead_replicas(self, observed: Observation) -> None:
-        statuses = observed.snapshot.pools
-        for (pool, replica), report in observed.reports.items():
-            status = statuses.get(pool)
+    def _forget_dead_replicas(self) -> None:
+        for (pool, replica), report in self.observer.reports.items():
+            status = self.observer.statuses.get(pool)
             alive = status is not None and replica in status.members
             if not alive and self.now_s() - report.at_s > _DEAD_REPORT_S:
                 delete_report(self.store, pool, replica=replica)

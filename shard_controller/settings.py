@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
+from botshard.sharding.budget import BOTS_PER_POOL
 
 __all__ = ["VARIABLES", "Settings", "read_settings"]
 
@@ -18,11 +19,16 @@ VARIABLES = (
     "SHARDS_INTERVAL_S",
     "SHARDS_REPLAN_INTERVAL_S",
     "SHARDS_GRACE_S",
+    "SHARDS_BUDGET_BOTS",
     "SHARDS_LOG_FORMAT",
     "SHARDS_LOG_LEVEL",
     LIFELINE_FD,
 )
 """Every variable that is read here. The store reads its own (`AWS_...`), the notices `NOTIFY_SOCKET`."""
+
+
+_MOST_BOTS = 1_000_000
+"""As good as no bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Settings:
     """`SHARDS_REPLAN_INTERVAL_S`, 10: how often new measurements alone lead to a new plan."""
     grace_s: float
     """`SHARDS_GRACE_S`, 5: how long a pool answers for shards that have left it. Routers poll every second at most."""
+    budget_bots: int
+    """`SHARDS_BUDGET_BOTS`, 200: how many bots come to one pool at the same time when shards move."""
     log_format: str
     """`SHARDS_LOG_FORMAT`: `text` or `json`."""
     log_level: str
@@ -60,6 +68,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         interval_s=reader.seconds("SHARDS_INTERVAL_S", 0.5, at_least=0.05, at_most=60.0),
         replan_interval_s=reader.seconds("SHARDS_REPLAN_INTERVAL_S", 10.0, at_least=0.05, at_most=3600.0),
         grace_s=reader.seconds("SHARDS_GRACE_S", 5.0, at_least=0.0, at_most=3600.0),
+        budget_bots=reader.integer("SHARDS_BUDGET_BOTS", BOTS_PER_POOL, at_least=1, at_most=_MOST_BOTS),
         log_format=reader.choice("SHARDS_LOG_FORMAT", LOG_FORMATS, "text"),
         log_level=reader.choice("SHARDS_LOG_LEVEL", LOG_LEVELS, "INFO"),
         lifeline_fd=reader.fd(LIFELINE_FD),

@@ -25,9 +25,10 @@ def heard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
 
 
 def test_every_word_arrives_with_the_pid(heard: tuple[str, socket.socket]) -> None:
-    """In order, one datagram each."""
+    """In order, one datagram each; each tells again whether the process serves, since the one before may be lost."""
     address, listener = heard
     notifier = Notifier({"NOTIFY_SOCKET": address})
+    notifier.load(in_flight=0, requests=0)
     notifier.ready()
     notifier.load(in_flight=3, requests=40)
     notifier.status("warm\nand well")
@@ -35,10 +36,11 @@ def test_every_word_arrives_with_the_pid(heard: tuple[str, socket.socket]) -> No
     notifier.close()
     notifier.ready()  # said after the end, to nobody
     pid = os.getpid()
-    assert [parse_notice(listener.recv(4096)) for _ in range(4)] == [
+    assert [parse_notice(listener.recv(4096)) for _ in range(5)] == [
+        Notice(pid, in_flight=0, requests=0),
         Notice(pid, ready=True),
-        Notice(pid, in_flight=3, requests=40),
-        Notice(pid, status="warm and well"),
+        Notice(pid, ready=True, in_flight=3, requests=40),
+        Notice(pid, ready=True, status="warm and well"),
         Notice(pid, ready=False),
     ]
     listener.setblocking(False)

@@ -8,7 +8,7 @@ bot never give one number to two artifacts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -27,11 +27,13 @@ from botshard.bots.limits import Limits
 from botshard.bots.rollouts import read_bots
 from botshard.sharding.catalog import Bot, BotSpec, Version
 from botshard.sharding.errors import Problem
+from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId, VersionNumber
 from botshard.store.artifacts import store_artifact
 from botshard.store.base import ObjectStore
 from botshard.store.catalog import CatalogStore
 from botshard.store.manifests import ArtifactManifest
+from botshard.store.presence import Presence
 
 __all__ = ["PublishResult", "PublishStatus", "publish"]
 
@@ -39,7 +41,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _WORKERS = 8  # they wait for the store; more than this gained nothing on one machine
-_BOTS_A_ROUND = 256  # a publisher that dies has published all rounds before; larger rounds write fewer catalog objects
+_BOTS_A_ROUND = 256  # at least; a publisher that dies has published all rounds before
 
 
 class PublishStatus(StrEnum):
@@ -110,12 +112,11 @@ def publish(  # noqa: PLR0913 - all but the first two are options
         if one.bot is not None and one.manifest is not None and not one.problems
     }
     if len(publications) == len(checked) or keep_going:
-        for chosen in _rounds(publications):
-            if not dry_run:
-                _store_round(store, list(chosen.values()), workers, steps)
-            else:
-                _preview_round(chosen.values(), known, steps)
-            results.update({index: publication.result for index, publication in chosen.items()})
+        if dry_run:
+            _preview(publications.values(), known, steps)
+        else:
+            _store(store, list(publications.values()), workers, steps)
+        results.update({index: publication.result for index, publication in publications.items()})
     return [results[index] for index in range(len(checked))]
 
 
@@ -177,24 +178,45 @@ class _Steps:
 
 def _in_parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], workers: int) -> list[_Result]:
     with ThreadPoolExecutor(max_workers=max(1, min(workers, len(items)))) as pool:
-        return list(pool.map(work, items))
+        try:
+            return list(pool.map(work, items))
+        except BaseException:
+            # Whoever presses Ctrl-C waits for what is being done now, not for thousands of folders in the queue.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _rounds(publications: Mapping[int, _Publication]) -> Iterable[dict[int, _Publication]]:
-    items = list(publications.items())
-    for start in range(0, len(items), _BOTS_A_ROUND):
-        yield dict(items[start : start + _BOTS_A_ROUND])
+def _rounds(publications: Iterable[_Publication]) -> Iterator[list[_Publication]]:
+    """All that goes into a catalog object is in one round: however many bots, each object is read and written once."""
+    objects: dict[int, list[_Publication]] = {}
+    for publication in publications:
+        objects.setdefault(catalog_object_index(bot_hash(publication.spec.id)), []).append(publication)
+    chosen: list[_Publication] = []
+    for number in sorted(objects):
+        chosen += objects[number]
+        if len(chosen) >= _BOTS_A_ROUND:
+            yield chosen
+            chosen = []
+    if chosen:
+        yield chosen
 
 
-def _store_round(store: ObjectStore, publications: Sequence[_Publication], workers: int, steps: _Steps) -> None:
+def _store(store: ObjectStore, publications: Sequence[_Publication], workers: int, steps: _Steps) -> None:
+    """Artifacts, then the catalog, round by round."""
+    presence = Presence(store)
+    if len(publications) > _BOTS_A_ROUND:
+        objects = sum(1 + len(publication.files) for publication in publications)
+        presence = Presence.listed(store, questions=objects)
+
     def send(publication: _Publication) -> str:
-        return steps.after(store_artifact(store, publication.manifest, publication.files))
+        return steps.after(store_artifact(store, publication.manifest, publication.files, presence=presence))
 
-    _in_parallel(send, publications, workers)
-    CatalogStore(store).change_many({publication.spec.id: publication.edit for publication in publications})
+    for chosen in _rounds(publications):
+        _in_parallel(send, chosen, workers)
+        CatalogStore(store).change_many({publication.spec.id: publication.edit for publication in chosen})
 
 
-def _preview_round(publications: Iterable[_Publication], known: Mapping[BotId, Bot], steps: _Steps) -> None:
+def _preview(publications: Iterable[_Publication], known: Mapping[BotId, Bot], steps: _Steps) -> None:
     for publication in publications:
         steps.after(publication.edit(known.get(publication.spec.id)))
 

@@ -69,7 +69,8 @@ def publish(
 ) -> None:
     """Check folders of bots and store each as a new version.
 
-    Everything is checked before anything is stored. Publishing the same again changes nothing.
+    Everything is checked before anything is stored. Publishing the same again changes nothing, so a command that was
+    interrupted is simply given again: it publishes what is left.
 
     Examples:
       botshard publish my-bot
@@ -83,17 +84,21 @@ def publish(
     from botshard.cli.publish_view import problem_lines, summarize
 
     started_s = time.monotonic()
-    with session(store, folder, create=True) as opened, progress_bar("publishing") as progress:
-        results = publish_folders(
-            opened.store,
-            folders,
-            now_s=int(time.time()),
-            workers=workers,
-            progress=progress,
-            dry_run=dry_run,
-            keep_going=keep_going,
-        )
-        url = opened.store.url
+    try:
+        with session(store, folder, create=True) as opened, progress_bar("publishing") as progress:
+            results = publish_folders(
+                opened.store,
+                folders,
+                now_s=int(time.time()),
+                workers=workers,
+                progress=progress,
+                dry_run=dry_run,
+                keep_going=keep_going,
+            )
+            url = opened.store.url
+    except KeyboardInterrupt:
+        note("interrupted; what is published is whole, and the same command goes on with the rest")
+        raise
     summary = summarize(results, store=url, dry_run=dry_run, took_s=time.monotonic() - started_s)
     if as_json:
         print_document(summary)

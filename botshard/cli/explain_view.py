@@ -80,7 +80,12 @@ def _about_pools(detail: BotDetail, shard: ShardView, world: World) -> Iterator[
             f"In the rendezvous order of the shard {', '.join(passed)} would come first: it had no room for the shard, "
             "or the shard stayed where it was, since a move must pay for itself."
         )
-    if shard.going_to:
+    if shard.going_to and shard.going_since is None:
+        yield (
+            f"It will move to {', '.join(shard.going_to)} when its turn comes: only so many bots come to a pool at the "
+            "same time, the busiest shards first."
+        )
+    elif shard.going_to:
         yield (
             f"It is on its way to {', '.join(shard.going_to)} since table {shard.going_since}: routers go there as "
             "soon as every replica there has loaded the shard's bots."

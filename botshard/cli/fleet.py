@@ -52,6 +52,8 @@ def pools(
     for line in fleet.pools:
         if line.message is not None:
             note(f"{line.pool}: {line.message}")
+        if line.leaving is not None:
+            note(f"{line.pool} is {line.leaving}: no shard is to live in it")
     for sentence in fleet.waiting:
         note(f"the controller waits: {sentence}")
     if fleet.unplaced:

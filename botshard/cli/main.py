@@ -44,6 +44,7 @@ COMMANDS = (
     CommandEntry("rollback", "catalog", "rollback", "Serve an earlier version of a bot, and stay there."),
     CommandEntry("up", "stack", "up", "Run everything on this machine until Ctrl-C."),
     CommandEntry("down", "stack", "down", "Stop the stack that runs in a folder."),
+    CommandEntry("roll", "rolling", "roll", "Replace all that runs, piece by piece, while it serves."),
     CommandEntry("pools", "fleet", "pools", "List the pools: bots, replicas, memory, rate."),
     CommandEntry("explain", "fleet", "explain", "Tell where a bot is, and why."),
     CommandEntry("plan", "planning", "plan", "Show what would move, and change nothing."),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from botshard.cli.output import Column, note, print_pairs, print_table
+from botshard.sharding.ids import PoolName
 from botshard.sharding.placement import Refusal
 from botshard.sharding.preview import FamilyPreview, Move, Preview
 from botshard.sharding.units import format_bytes, format_duration_s
@@ -45,6 +46,10 @@ class PlanView:
     preview: Preview
     waiting: tuple[str, ...]
     """What the controller's next step would wait for."""
+    moving: int
+    """Shards that are not where they should be now, those on their way included."""
+    moved_at_once: int
+    """Shards whose pools are all quarantined: they go to their new pools before these have loaded their bots."""
     refused: tuple[Refusal, ...]
     """Bots that cannot be placed."""
     problems: dict[str, str]
@@ -68,7 +73,12 @@ def print_plan(view: PlanView, /) -> None:
         if len(rows) > _MOST_ROWS:
             print(f"and {len(rows) - _MOST_ROWS} more pairs of pools; --json lists every shard")
         print()
-    print_pairs(_totals(preview) if view.changes else [("Nothing changes", "every shard is where it should be")])
+    is_there = f"{view.moving} shards are on their way" if view.moving else "every shard is where it should be"
+    print_pairs(_totals(preview) if view.changes else [("Nothing changes", is_there)])
+    if view.moved_at_once:
+        note(
+            f"{view.moved_at_once} shards have no pool but quarantined ones: they go to new ones that are not warm yet"
+        )
     for sentence in view.waiting:
         note(f"the controller would wait: {sentence}")
     for refusal in view.refused[:_MOST_ROWS]:
@@ -104,7 +114,13 @@ def _pool_lines(view: PlanView) -> Iterator[str]:
         for name in family.pools_added:
             yield f"+ {name}"
         for name in family.pools_removed:
-            yield f"- {name}" + (" (drained)" if name in view.intents.drain else "")
+            yield f"- {name}" + _why_removed(name, view.intents)
+
+
+def _why_removed(name: PoolName, intents: Intents) -> str:
+    if name in intents.quarantine:
+        return " (quarantined)"
+    return " (drained)" if name in intents.drain else ""
 
 
 def _by_pools(moves: tuple[Move, ...]) -> list[list[object]]:

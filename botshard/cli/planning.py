@@ -17,15 +17,12 @@ from botshard.cli.output import note, print_document
 if TYPE_CHECKING:
     from botshard.cli.context import Session
     from botshard.cli.plan_view import PlanView
+    from botshard.sharding.fleet import Snapshot
     from botshard.sharding.ids import BotId
     from botshard.store.intents import Intents
     from shard_controller.observe import Observation, Observer
 
 __all__ = ["apply", "plan"]
-
-_POLL_S = 0.5
-_GRACE_S = 5.0
-"""Only says how a step would linger; the plan's numbers do not depend on it."""
 
 GroupsOption: TypeAlias = Annotated[
     list[Path] | None,
@@ -43,6 +40,10 @@ FamilyOption: TypeAlias = Annotated[
 DrainOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--drain", metavar="POOL", help="Leave this pool; may be repeated.")
 ]
+QuarantineOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--quarantine", metavar="POOL", help="Ask this pool nothing any more, at once; may be repeated."),
+]
 
 
 def plan(
@@ -51,6 +52,7 @@ def plan(
     add: AddOption = None,
     family: FamilyOption = None,
     drain: DrainOption = None,
+    quarantine: QuarantineOption = None,
     store: StoreOption = None,
     folder: FolderOption = None,
     as_json: AsJson = False,
@@ -71,13 +73,14 @@ def plan(
       botshard plan --groups new-groups.yaml --json
     """
     from botshard.cli.context import session
+    from botshard.cli.following import look
     from botshard.cli.plan_view import print_plan
     from botshard.cli.texts import problem_notes
     from botshard.cli.wishes import Wish, wished_intents
 
-    wish = Wish(add, family, tuple(drain or ()))
+    wish = Wish(add, family, tuple(drain or ()), quarantine=tuple(quarantine or ()))
     with session(store, folder) as opened, _observer(opened, groups) as (observer, files):
-        observed = _look(observer)
+        observed = look(observer)
         view = _view(observed, wished_intents(observed.intents, wish, observed.snapshot), files, observer.problems())
     if as_json:
         print_document(view)
@@ -96,6 +99,10 @@ def apply(
     undo_drain: Annotated[
         list[str] | None, typer.Option("--undo-drain", metavar="POOL", help="Shards may live in this pool again.")
     ] = None,
+    quarantine: QuarantineOption = None,
+    undo_quarantine: Annotated[
+        list[str] | None, typer.Option("--undo-quarantine", metavar="POOL", help="This pool may be asked again.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the controller has done it.")] = False,
     wait_s: Annotated[float, typer.Option(min=0, help="Seconds that --wait waits at most.")] = 600.0,
     store: StoreOption = None,
@@ -104,28 +111,36 @@ def apply(
 ) -> None:
     """Ask the controller for what `plan` showed.
 
-    What is asked for stays in the store until it is done or taken back: a drained pool is forgotten when it is gone,
-    added pools stay until --add 0. Pool groups are changed in their file, which the controller reads again by itself.
-    A drain that is taken back stops no move that has begun; it lets shards come again.
+    What is asked for stays in the store until it is done or taken back: a pool that is drained or quarantined is
+    forgotten when it is gone, added pools stay until --add 0. Pool groups are changed in their file, which the
+    controller reads again by itself. What is taken back stops no move that is under way; it lets shards come again.
+
+    A drained pool serves until its shards are loaded elsewhere. A quarantined one is asked nothing from now on: shards
+    that have another pool are served there, the others by their new pools, which load bots when they are asked.
 
     Examples:
       botshard apply --drain realtime-torch-8f25fe36-02c31a --wait
+
+      botshard apply --quarantine realtime-torch-8f25fe36-02c31a
 
       botshard apply --undo-drain realtime-torch-8f25fe36-02c31a
 
       botshard apply --add 1 --family torch-8f25fe36
     """
     from botshard.cli.context import session
+    from botshard.cli.following import follow, look
     from botshard.cli.plan_view import print_plan
     from botshard.cli.wishes import Wish, wished_intents
     from botshard.store.intents import change_intents
 
-    wish = Wish(add, family, tuple(drain or ()), tuple(undo_drain or ()))
+    wish = Wish(
+        add, family, tuple(drain or ()), tuple(undo_drain or ()), tuple(quarantine or ()), tuple(undo_quarantine or ())
+    )
     asks = wish != Wish()
     if not (asks or groups or wait):
-        raise WrongUsageError("nothing to apply: say --add N, --drain POOL or --undo-drain POOL")
+        raise WrongUsageError("nothing to apply: say --add N, --drain POOL, --quarantine POOL or undo one of them")
     with session(store, folder) as opened, _observer(opened, groups) as (observer, files):
-        observed = _look(observer)
+        observed = look(observer)
         snapshot = observed.snapshot
         view = _view(observed, wished_intents(observed.intents, wish, snapshot), files, observer.problems())
         if asks:
@@ -135,7 +150,7 @@ def apply(
         if groups:
             note("pool groups are changed in their file: the controller reads it again when it has changed")
         if wait:
-            _follow(observer, deadline_s=time.monotonic() + wait_s)
+            follow(observer, opened.store, deadline_s=time.monotonic() + wait_s)
     if as_json:
         print_document(view)
 
@@ -162,14 +177,8 @@ def _observer(opened: Session, groups: list[Path] | None) -> Iterator[tuple[Obse
         yield Observer(opened.store, pools, group_files), files
 
 
-def _look(observer: Observer) -> Observation:
-    observer.look()
-    if observer.unread:
-        raise CommandError(f"nothing can be planned until {', '.join(sorted(observer.unread))} can be read")
-    return observer.observation()
-
-
 def _view(observed: Observation, intents: Intents, files: tuple[Path, ...], problems: Mapping[str, str]) -> PlanView:
+    from botshard.cli.following import GRACE_S
     from botshard.cli.plan_view import PlanView
     from botshard.cli.wishes import with_intents
     from botshard.sharding.placement import place
@@ -178,16 +187,24 @@ def _view(observed: Observation, intents: Intents, files: tuple[Path, ...], prob
 
     snapshot = with_intents(observed.snapshot, intents)
     placement = place(snapshot)
-    step = next_step(snapshot, placement, now_s=time.time(), grace_s=_GRACE_S)
+    step = next_step(snapshot, placement, now_s=time.time(), grace_s=GRACE_S)
     return PlanView(
         epoch=snapshot.table.epoch if snapshot.table else None,
         group_files=tuple(str(path) for path in files),
         intents=intents,
         preview=preview(snapshot, placement, load_s=_load_times(observed)),
         waiting=step.waiting,
+        moving=step.moving,
+        moved_at_once=_moved_at_once(snapshot),
         refused=placement.refused,
         problems=dict(problems),
     )
+
+
+def _moved_at_once(snapshot: Snapshot) -> int:
+    """Shards that have no pool but quarantined ones: their new pools are asked before they are warm."""
+    families = snapshot.table.families.values() if snapshot.table and snapshot.quarantined else ()
+    return sum(snapshot.quarantined.issuperset(pools) for family in families for pools in family.shards)
 
 
 def _load_times(observed: Observation) -> dict[BotId, float]:
@@ -198,35 +215,3 @@ def _load_times(observed: Observation) -> dict[BotId, float]:
             if bot.load_s:
                 load_s[bot_id] = max(load_s.get(bot_id, 0.0), bot.load_s)
     return load_s
-
-
-def _follow(observer: Observer, *, deadline_s: float) -> None:
-    """A line for each change until the controller has nothing left to do.
-
-    Raises: CommandError where it does not get there in time, or refuses.
-    """
-    from botshard.sharding.placement import place
-    from botshard.sharding.plan import plan as next_step
-
-    said = ""
-    while True:
-        observed = _look(observer)
-        snapshot = observed.snapshot
-        step = next_step(snapshot, place(snapshot), now_s=time.time(), grace_s=_GRACE_S)
-        families = snapshot.table.families.values() if snapshot.table else ()
-        moving = sum(len(family.targets) for family in families)
-        lingering = sum(len(family.lingering) for family in families)
-        left = set(snapshot.leaving).intersection(snapshot.table.pools if snapshot.table else ())
-        epoch = snapshot.table.epoch if snapshot.table else 0
-        line = f"table {epoch}: {moving} shards on their way, {lingering} linger, {len(left)} pools still to be left"
-        if line != said:
-            note(line)
-            said = line
-        if step.held:
-            raise CommandError("\n".join(step.held))
-        if step.is_settled and not snapshot.leaving:
-            return
-        if time.monotonic() > deadline_s:
-            waiting = "; ".join(step.waiting) or "it has not acted: does a shard controller run?"
-            raise CommandError(f"the controller has not finished in time; it waits: {waiting}")
-        time.sleep(_POLL_S)

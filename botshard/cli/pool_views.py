@@ -38,7 +38,9 @@ class PoolLine:
     shards: int
     """Shards that are routed to it."""
     warming_shards: int
-    """Shards that are on their way to it."""
+    """Shards that are on their way to it: it loads them."""
+    planned_shards: int
+    """Shards that will come to it when it is their turn."""
     lingering_shards: int
     """Shards that have left it and that it still answers for."""
     bots: int
@@ -55,6 +57,8 @@ class PoolLine:
     """Memory of all its replicas before their first bots."""
     rate_per_s: float
     in_flight: int
+    leaving: str | None
+    """`drained` or `quarantined`, where an operator wants it to be left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,9 @@ def _line(
 ) -> PoolLine:
     shards = [ShardIndex(index) for index, pools in enumerate(routes.shards) if name in pools]
     status, spec = _status(world, name), world.specs.get(name)
+    coming = [
+        target for shard, target in routes.targets.items() if name in target.pools and name not in routes.shards[shard]
+    ]
     failed = {bot_id for report in reports for bot_id, bot in report.bots.items() if bot.state is Residency.FAILED}
     return PoolLine(
         pool=name,
@@ -125,9 +132,8 @@ def _line(
         replicas=status.replicas if status else len(reports),
         ready_replicas=status.ready_replicas if status else sum(report.ready for report in reports),
         shards=len(shards),
-        warming_shards=sum(
-            name in target.pools and name not in routes.shards[shard] for shard, target in routes.targets.items()
-        ),
+        warming_shards=sum(target.has_begun for target in coming),
+        planned_shards=sum(not target.has_begun for target in coming),
         lingering_shards=sum(name in linger.pools for linger in routes.lingering.values()),
         bots=sum(bots[shard] for shard in shards),
         resident=max((_residents(report) for report in reports), default=0),
@@ -137,6 +143,7 @@ def _line(
         base_bytes=sum(report.base_rss_bytes for report in reports),
         rate_per_s=round(sum(bot.rate_per_s for report in reports for bot in report.bots.values()), 4),
         in_flight=sum(report.in_flight for report in reports),
+        leaving=_leaving(world, name),
     )
 
 
@@ -157,6 +164,7 @@ def _unrouted(world: World, name: PoolName) -> PoolLine:
         ready_replicas=status.ready_replicas if status else 0,
         shards=0,
         warming_shards=0,
+        planned_shards=0,
         lingering_shards=0,
         bots=0,
         resident=0,
@@ -166,11 +174,18 @@ def _unrouted(world: World, name: PoolName) -> PoolLine:
         base_bytes=0,
         rate_per_s=0.0,
         in_flight=0,
+        leaving=_leaving(world, name),
     )
 
 
 def _status(world: World, name: PoolName) -> PoolStatus | None:
     return world.statuses.get(name) if world.statuses is not None else None
+
+
+def _leaving(world: World, name: PoolName) -> str | None:
+    if name in world.intents.quarantine:
+        return "quarantined"
+    return "drained" if name in world.intents.drain else None
 
 
 def _residents(report: ReplicaReport) -> int:

@@ -24,6 +24,8 @@ class PoolRole(StrEnum):
     """Routers send its requests there."""
     WARMING = "warming"
     """It loads the shard's bots and will be routed."""
+    PLANNED = "planned"
+    """It will load the shard's bots when it is the shard's turn."""
     LINGERING = "lingering"
     """It was routed before, and answers routers that do not know that yet."""
     OTHER = "other"
@@ -56,7 +58,7 @@ class ShardView:
     going_to: tuple[str, ...] = ()
     """Pools that the shard will be routed to once they have warmed; empty: it stays."""
     going_since: int | None = None
-    """The epoch that said so first."""
+    """The epoch that let it go; None: its turn has not come."""
     lingering: tuple[str, ...] = ()
     lingering_until_s: float | None = None
     """Seconds since 1970."""
@@ -179,7 +181,7 @@ def shard_of_bot(bot: Bot, world: World, /) -> ShardView | None:
         ),
         routed=routes.shards[shard],
         going_to=target.pools if target else (),
-        going_since=target.since if target else None,
+        going_since=target.since if target and target.has_begun else None,
         lingering=linger.pools if linger else (),
         lingering_until_s=linger.until_s if linger else None,
     )
@@ -189,6 +191,8 @@ def _role(pool: PoolName, shard: ShardIndex, routes: FamilyRoutes) -> PoolRole:
     if pool in routes.shards[shard]:
         return PoolRole.ROUTED
     target, linger = routes.targets.get(shard), routes.lingering.get(shard)
-    if target is not None and pool in target.pools:
+    if target is not None and target.has_begun and pool in target.pools:
         return PoolRole.WARMING
-    return PoolRole.LINGERING if linger is not None and pool in linger.pools else PoolRole.OTHER
+    if linger is not None and pool in linger.pools:
+        return PoolRole.LINGERING
+    return PoolRole.PLANNED if target is not None and pool in target.pools else PoolRole.OTHER

@@ -80,7 +80,7 @@ def bot_cells(line: BotLine, /) -> Sequence[object]:
 
 def pool_cells(line: PoolLine, /) -> Sequence[object]:
     """One pool in the columns of POOL_COLUMNS."""
-    coming = f" +{line.warming_shards}" if line.warming_shards else ""
+    coming = f" +{line.warming_shards + line.planned_shards}" if line.warming_shards + line.planned_shards else ""
     leaving = f" -{line.lingering_shards}" if line.lingering_shards else ""
     of_capacity = f" of {format_bytes(line.capacity_bytes)}" if line.capacity_bytes else ""
     return (

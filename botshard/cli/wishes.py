@@ -1,4 +1,4 @@
-"""What an operator's options mean: from `--add`, `--drain`, `--undo-drain` to what is asked of the controller. Pure."""
+"""What an operator's options mean: from `--add`, `--drain`, `--quarantine` to what is asked of the controller. Pure."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ class Wish:
     family: str | None = None
     drain: tuple[str, ...] = ()
     undo_drain: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
+    undo_quarantine: tuple[str, ...] = ()
 
 
 def wished_intents(intents: Intents, wish: Wish, snapshot: Snapshot, /) -> Intents:
@@ -32,16 +34,11 @@ def wished_intents(intents: Intents, wish: Wish, snapshot: Snapshot, /) -> Inten
     """
     table = snapshot.table
     known = set(table.pools) if table else set()
-    drain = set(intents.drain)
-    for name in wish.undo_drain:
-        if name not in drain:
-            raise CommandError(f"{name} is not being drained; {_those('drained pools', drain)}")
-        drain.discard(PoolName(name))
-    for name in wish.drain:
-        if name not in known:
-            raise CommandError(f"there is no pool {name}; {_nearest(name, known)}")
-        drain.add(PoolName(name))
-    changed = replace(intents, drain=tuple(sorted(drain)))
+    changed = replace(
+        intents,
+        drain=_changed(intents.drain, "drained", known, more=wish.drain, fewer=wish.undo_drain),
+        quarantine=_changed(intents.quarantine, "quarantined", known, more=wish.quarantine, fewer=wish.undo_quarantine),
+    )
     if wish.add is None:
         if wish.family is not None:
             raise WrongUsageError("--family says where --add adds; give --add N with it")
@@ -51,7 +48,7 @@ def wished_intents(intents: Intents, wish: Wish, snapshot: Snapshot, /) -> Inten
     floor = more.pop(family, 0)
     if wish.add:
         routes = table.families[family] if table else None
-        staying = len(set(routes.urls) - drain) if routes else 0
+        staying = len(set(routes.urls) - changed.leaving) if routes else 0
         more[family] = max(staying, floor) + wish.add
         if more[family] > MOST_POOLS:
             raise WrongUsageError(
@@ -60,9 +57,30 @@ def wished_intents(intents: Intents, wish: Wish, snapshot: Snapshot, /) -> Inten
     return replace(changed, more_pools=more)
 
 
+def _changed(
+    asked: tuple[PoolName, ...], how: str, known: set[PoolName], *, more: tuple[str, ...], fewer: tuple[str, ...]
+) -> tuple[PoolName, ...]:
+    """Pools that are asked to be left, with some more and some fewer."""
+    pools = set(asked)
+    for name in fewer:
+        if name not in pools:
+            raise CommandError(f"{name} is not being {how}; {_those(f'{how} pools', pools)}")
+        pools.discard(PoolName(name))
+    for name in more:
+        if name not in known:
+            raise CommandError(f"there is no pool {name}; {_nearest(name, known)}")
+        pools.add(PoolName(name))
+    return tuple(sorted(pools))
+
+
 def with_intents(snapshot: Snapshot, intents: Intents, /) -> Snapshot:
     """The same world with this asked for."""
-    return replace(snapshot, leaving=frozenset(intents.drain), more_pools=intents.more_pools)
+    return replace(
+        snapshot,
+        leaving=intents.leaving,
+        more_pools=intents.more_pools,
+        quarantined=frozenset(intents.quarantine),
+    )
 
 
 def _family(name: str | None, snapshot: Snapshot) -> FamilyId:

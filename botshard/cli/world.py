@@ -14,8 +14,9 @@ from botshard.sharding.hashing import bot_hash, family_id
 from botshard.sharding.ids import BotId, PoolName
 from botshard.sharding.routing import RoutingTable
 from botshard.store.base import ObjectStore
-from botshard.store.catalog import CatalogFollower
-from botshard.store.layout import TABLE_CURRENT
+from botshard.store.catalog_follower import CatalogFollower, whole_entry
+from botshard.store.intents import Intents, read_intents
+from botshard.store.layout import CONTROLLER_INTENTS, TABLE_CURRENT
 from botshard.store.reports import BotReport, ReplicaReport, read_reports
 from botshard.store.table import TableStore
 
@@ -42,6 +43,8 @@ class World:
     """What a local stack was told to make."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """What in the store cannot be read, by key."""
+    intents: Intents = field(default_factory=Intents)
+    """What operators ask for."""
 
     def is_live(self, report: ReplicaReport, /) -> bool:
         """Whether the replica of this report still runs, as far as anybody knows."""
@@ -69,7 +72,7 @@ class World:
 
 def read_catalog(store: ObjectStore, /) -> tuple[Mapping[BotId, Bot], dict[str, str]]:
     """Every bot, and why objects of the catalog cannot be read, by key. Raises: StoreError."""
-    follower = CatalogFollower(store)
+    follower = CatalogFollower(store, keep=whole_entry)
     follower.refresh()
     return follower.bots, follower.problems
 
@@ -110,10 +113,15 @@ def read_world(
         of_pool, refused = read_reports(store, pool)
         reports += of_pool
         found |= refused
+    intents = Intents()
+    try:
+        intents = read_intents(store)
+    except InvalidDocumentError as error:
+        found[CONTROLLER_INTENTS] = str(error)
     statuses, specs = _look_home(home, found)
     if is_down:
         statuses = {}
-    return World(bots, table, tuple(reports), read_controller(store), now_s, statuses, specs, found)
+    return World(bots, table, tuple(reports), read_controller(store), now_s, statuses, specs, found, intents)
 
 
 def answering_pools(bot: Bot, table: RoutingTable | None, /) -> tuple[PoolName, ...]:

@@ -12,7 +12,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-__all__ = ["Bye", "Dropped", "Stored", "StoredAll", "receive", "send"]
+__all__ = ["Bye", "Dropped", "MakingRoom", "Stored", "StoredAll", "receive", "send"]
 
 _MAX_MESSAGE_BYTES = 4096
 
@@ -43,9 +43,14 @@ class Bye:
     exit_code: int
 
 
-Message = Stored | StoredAll | Dropped | Bye
+@dataclass(frozen=True, slots=True)
+class MakingRoom:
+    """The sender ends on purpose: start another one in its place."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Stored, StoredAll, Dropped, Bye)}
+
+Message = Stored | StoredAll | Dropped | Bye | MakingRoom
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Stored, StoredAll, Dropped, Bye, MakingRoom)}
 
 
 def send(channel: socket.socket, message: Message, /, fd: int | None = None) -> None:

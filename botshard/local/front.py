@@ -159,6 +159,7 @@ class Front:
     _link: socket.socket | None = None
     _keeper: Process | None = None
     _deaths_at_s: list[float] = field(default_factory=list)
+    _keeper_makes_room: bool = False
     _stop_signals: int = 0
 
     def begin(self, listener: socket.socket) -> None:
@@ -219,6 +220,8 @@ class Front:
                 self.stored[name] = fd
             case (fd_store.Dropped(name=name), _):
                 self._forget(name)
+            case (fd_store.MakingRoom(), _):
+                self._keeper_makes_room = True
             case (fd_store.Bye(exit_code=exit_code), _):
                 with contextlib.suppress(OSError):
                     self.settings.folder.lock.unlink()
@@ -226,6 +229,10 @@ class Front:
         return None
 
     def _on_keeper_death(self) -> int | None:
+        if self._keeper_makes_room:
+            self._keeper_makes_room = False
+            self._start_keeper()
+            return None
         now_s = time.monotonic()
         self._deaths_at_s = [at_s for at_s in self._deaths_at_s if now_s - at_s < _DEATHS_WINDOW_S] + [now_s]
         if self._stop_signals or len(self._deaths_at_s) > _MOST_KEEPER_DEATHS:

@@ -75,6 +75,11 @@ class FrontLink:
         loop.remove_reader(self._channel)
         self.say(fd_store.Bye(exit_code))
 
+    def make_room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the front start another keeper as soon as this one has ended."""
+        loop.remove_reader(self._channel)
+        self.say(fd_store.MakingRoom())
+
     def say(self, message: fd_store.Message, fd: int | None = None) -> None:
         """Send a message; a front that is dying gets it again when it has been replaced."""
         with contextlib.suppress(OSError):

@@ -22,7 +22,8 @@ from botshard.local.home import LocalHome
 from botshard.local.pool import LocalPool, Replica
 from botshard.local.processes import STOP_SIGNALS, Process, adopt, start_ticks_of
 from botshard.local.program import Program
-from botshard.local.records import Notes, ProcessRecord, Records, read_ports
+from botshard.local.records import Notes, Records, read_ports
+from botshard.local.roll import Roll
 from botshard.local.settings import StackSettings
 from botshard.local.zygotes import Zygotes
 from botshard.logs import fields
@@ -65,6 +66,7 @@ class Keeper:
             ended=self._on_replica_exit,
             changed=self._remember,
         )
+        self._roll = Roll(settings.folder, start_ticks_of(os.getpid()) or 0, self._zygotes)
         self._pools: dict[PoolName, LocalPool] = {}
         self._programs: list[Program] = []
         self._pids: dict[int, tuple[LocalPool, Replica]] = {}
@@ -94,11 +96,21 @@ class Keeper:
             program.start()
         while not self._stop.is_set():
             self._tick()
+            if self._roll.step(self._pools.values(), self._programs):
+                return self._make_room(notices)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _TICK_S)
         await self._shut_down(router_socket)
         self._loop.remove_reader(notices)
         notices.close()
+        return 0
+
+    def _make_room(self, notices: socket.socket) -> int:
+        """End, and leave all that runs to another keeper."""
+        self._write_records()
+        self._loop.remove_reader(notices)
+        notices.close()
+        self._link.make_room(self._loop)
         return 0
 
     # ── what is wanted, what is ──────────────────────────────────────────────────────────────────────────────────────
@@ -237,10 +249,8 @@ class Keeper:
                 if found is not None:
                     found[0].notice(found[1], notice)
                     self._dirty = self._dirty or notice.ready is not None
-                for program in self._programs:
-                    if program.process is not None and program.process.pid == notice.pid and notice.ready is not None:
-                        program.on_ready(ready=notice.ready)
-                        self._dirty = True
+                if notice.ready is not None and any(p.notice(notice.pid, ready=notice.ready) for p in self._programs):
+                    self._dirty = True
 
     def _on_forked(self, token: str, process: Process) -> None:
         pool_name, _, name = token.partition("/")
@@ -271,16 +281,8 @@ class Keeper:
         self._write_records()
 
     def _write_records(self) -> None:
-        processes = [
-            ProcessRecord(program.name, program.process.pid, program.process.start_ticks, program.ready)
-            for program in self._programs
-            if program.process is not None
-        ]
-        for pool in self._pools.values():
-            for replica in pool.replicas.values():
-                if replica.process is not None and not replica.stopping:
-                    pid, ticks = replica.process.pid, replica.process.start_ticks
-                    processes.append(ProcessRecord("replica", pid, ticks, replica.ready, pool.spec.name, replica.name))
+        sources: tuple[Program | LocalPool, ...] = (*self._programs, *self._pools.values())
+        processes = [record for source in sources for record in source.records()]
         records = Records(tuple(processes), tuple(self._zygotes.records()))
         self._notes.write(self._folder.processes, records.document())
 
@@ -294,7 +296,7 @@ class Keeper:
         specs = {spec.name: spec for spec in self._wanted_specs() or ()}
         adopted = 0
         for record in records.processes:
-            process = adopt(record.pid, record.start_ticks)
+            process = adopt(record.pid, record.start_ticks, code_ticks=record.code_ticks)
             if process is None or not process.is_alive:
                 continue
             adopted += 1
@@ -346,12 +348,12 @@ class Keeper:
         deadline_s = self._loop.time() + self._settings.drain_s
         for program in self._programs:
             program.stop()
-        await self._until(lambda: all(program.process is None for program in self._programs), deadline_s)
+        await self._until(lambda: all(program.has_ended for program in self._programs), deadline_s)
         for pool in self._pools.values():
             pool.close()
         await self._until(lambda: not any(pool.replicas for pool in self._pools.values()), deadline_s)
         self._zygotes.close()
-        left = [program.name for program in self._programs if program.process is not None]
+        left = [program.name for program in self._programs if not program.has_ended]
         left += [name for name, pool in self._pools.items() if pool.replicas]
         if left:
             _log.warning("killing what did not end in time", extra=fields(what=", ".join(left)))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from botshard.local.processes import Process
+from botshard.local.records import ProcessRecord
 from botshard.local.scaling import QUICK_DEATH_S, PoolActivity, restart_delay_s, wanted_replicas
 from botshard.local.zygotes import ForkOrder, Zygotes
 from botshard.logs import fields
@@ -45,6 +46,10 @@ class Replica:
     in_flight: int = 0
     requests: int = 0
 
+    def is_older_than(self, ticks: int) -> bool:
+        """Whether its code was read before."""
+        return self.process is not None and self.process.code_ticks < ticks
+
 
 @dataclass(eq=False)
 class LocalPool:
@@ -60,6 +65,8 @@ class LocalPool:
     """Called when a process was gained or lost, so that it is written down."""
     replicas: dict[str, Replica] = field(default_factory=dict)
     closing: bool = False
+    replace_before_ticks: int = 0
+    """Replicas whose code is older are replaced, one after the other: the new one is ready before the old one goes."""
     _activity: PoolActivity = field(default_factory=lambda: PoolActivity(_NEVER_S))
     _failures: int = 0
     _start_after_s: float = _NEVER_S
@@ -78,7 +85,10 @@ class LocalPool:
         now_s = self.loop.time()
         wanted = 0 if self.closing else wanted_replicas(self.spec.group, self._activity, now_s=now_s)
         live = [replica for replica in self.replicas.values() if not replica.stopping]
-        if len(live) < wanted and now_s >= self._start_after_s:
+        old = [replica for replica in live if replica.is_older_than(self.replace_before_ticks)]
+        if old and wanted:
+            self._replace(old, live, wanted, now_s)
+        elif len(live) < wanted and now_s >= self._start_after_s:
             for _ in range(wanted - len(live)):
                 self._start()
         elif len(live) > wanted:
@@ -88,6 +98,20 @@ class LocalPool:
             if wanted == 0 and not self.closing:
                 _log.info("pool goes to sleep", extra=fields(pool=self.spec.name))
         self._arm()
+
+    def records(self) -> list[ProcessRecord]:
+        """For the keeper that comes after this one: those of its replicas that are to go on."""
+        going_on = [(r, r.process) for r in self.replicas.values() if r.process is not None and not r.stopping]
+        return [
+            ProcessRecord(
+                "replica", process.pid, process.start_ticks, r.ready, self.spec.name, r.name, process.code_ticks
+            )
+            for r, process in going_on
+        ]
+
+    def is_newer_than(self, ticks: int) -> bool:
+        """Whether no replica is left whose code is older, not even one that finishes what it has."""
+        return not any(replica.is_older_than(ticks) for replica in self.replicas.values())
 
     def status(self) -> PoolStatus:
         """How the pool is now."""
@@ -129,8 +153,11 @@ class LocalPool:
         if notice.ready is not None:
             if notice.ready and not replica.ready:
                 self._on_ready(replica, now_s)
+            is_news = replica.ready != notice.ready
             replica.ready = notice.ready
             replica.stopping = replica.stopping or not notice.ready
+            if is_news:
+                self.changed()
         if notice.in_flight is not None and notice.requests is not None:
             busy = notice.in_flight > 0 or notice.requests != replica.requests
             replica.in_flight, replica.requests = notice.in_flight, notice.requests
@@ -154,6 +181,14 @@ class LocalPool:
         """The zygote says how a replica ended."""
         if replica.process is not None:
             replica.process.set_exit_code(exit_code)
+
+    def _replace(self, old: list[Replica], live: list[Replica], wanted: int, now_s: float) -> None:
+        """One replica more than wanted, above the ceiling too, until it is ready; then an old one goes."""
+        leaving = min(old, key=lambda replica: (replica.ready, replica.ordered_at_s))
+        if sum(replica.ready for replica in live if replica is not leaving) >= wanted:
+            self._stop(leaving)
+        elif len(live) <= wanted and now_s >= self._start_after_s:
+            self._start()
 
     def _start(self) -> None:
         self._disarm()

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["STOP_SIGNALS", "Process", "adopt", "become_subreaper", "spawn", "start_ticks_of"]
+__all__ = ["STOP_SIGNALS", "Process", "adopt", "become_subreaper", "spawn", "start_ticks_of", "ticks_now"]
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What tells a stack to end: Ctrl-C, `kill`, a terminal that is closed."""
@@ -37,6 +37,9 @@ class Process:
     """Monotonic seconds of this process: when it was started or adopted."""
     _pidfd: int = field(repr=False)
     _exit_code: int | None = None
+    code_ticks: int = 0
+    """When the code that it runs was read, on the clock of `start_ticks`: when it started, or the zygote that it is a
+    fork of. 0: not known, so older than anything."""
 
     @property
     def is_alive(self) -> bool:
@@ -106,10 +109,11 @@ def spawn(
     )
     # The child is waited for by pid; Popen must not do so a second time.
     child.returncode = 0
-    return Process(child.pid, start_ticks_of(child.pid) or 0, time.monotonic(), os.pidfd_open(child.pid))
+    ticks = start_ticks_of(child.pid) or 0
+    return Process(child.pid, ticks, time.monotonic(), os.pidfd_open(child.pid), code_ticks=ticks)
 
 
-def adopt(pid: int, start_ticks: int | None) -> Process | None:
+def adopt(pid: int, start_ticks: int | None, *, code_ticks: int = 0) -> Process | None:
     """The process with this pid and start time (None: whatever has the pid now); None where it is gone."""
     try:
         pidfd = os.pidfd_open(pid)
@@ -119,7 +123,7 @@ def adopt(pid: int, start_ticks: int | None) -> Process | None:
     if ticks is None or (start_ticks is not None and ticks != start_ticks):
         os.close(pidfd)
         return None
-    return Process(pid, ticks, time.monotonic(), pidfd)
+    return Process(pid, ticks, time.monotonic(), pidfd, code_ticks=code_ticks)
 
 
 def start_ticks_of(pid: int) -> int | None:
@@ -130,6 +134,11 @@ def start_ticks_of(pid: int) -> int | None:
     except OSError:
         return None
     return None if after_name[0] in _ENDED else int(after_name[_STARTTIME_FIELD])
+
+
+def ticks_now() -> int:
+    """Now, as `start_ticks_of` tells the time."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def become_subreaper() -> None:

@@ -31,6 +31,8 @@ class ProcessRecord:
     """Of a replica: its pool."""
     name: str = ""
     """Of a replica: its own name."""
+    code_ticks: int = 0
+    """When its code was read (`processes.Process.code_ticks`)."""
 
 
 @dataclass(frozen=True, slots=True)

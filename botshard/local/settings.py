@@ -57,6 +57,11 @@ class StackFolder:
         return self.run / "stack.json"
 
     @property
+    def roll(self) -> Path:
+        """What `botshard roll` asks for, as long as it is not done."""
+        return self.run / "roll.json"
+
+    @property
     def lock(self) -> Path:
         """Locked while a stack runs in this folder; the kernel lets go of it with the last process."""
         return self.path / "lock"

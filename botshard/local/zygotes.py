@@ -59,6 +59,8 @@ class ZygoteRecord:
     pid: int
     start_ticks: int
     ready: bool
+    code_ticks: int = 0
+    """When what it has imported was read (`processes.Process.code_ticks`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +76,8 @@ class _Zygote:
 class _Framework:
     active: _Zygote | None = None
     standby: _Zygote | None = None
+    successor: _Zygote | None = None
+    """Imports everything anew, and takes over from both once it has."""
     orders: dict[str, ForkOrder] = field(default_factory=dict)
     """Not answered yet, by token."""
     sent: set[str] = field(default_factory=set)
@@ -109,15 +113,15 @@ class Zygotes:
     def records(self) -> list[ZygoteRecord]:
         """For the keeper that comes after this one."""
         return [
-            ZygoteRecord(z.framework, z.fd_name, z.process.pid, z.process.start_ticks, z.ready)
+            ZygoteRecord(z.framework, z.fd_name, z.process.pid, z.process.start_ticks, z.ready, z.process.code_ticks)
             for framework in self._frameworks.values()
-            for z in (framework.active, framework.standby)
+            for z in (framework.active, framework.standby, framework.successor)
             if z is not None
         ]
 
     def adopt(self, record: ZygoteRecord, channel: socket.socket) -> bool:
         """Go on with a zygote of the keeper before; False where it is gone."""
-        process = adopt(record.pid, record.start_ticks)
+        process = adopt(record.pid, record.start_ticks, code_ticks=record.code_ticks)
         if process is None or not process.is_alive:
             return False
         framework = self._frameworks.setdefault(record.framework, _Framework())
@@ -125,6 +129,8 @@ class Zygotes:
         self._watch(zygote)
         if framework.active is None:
             framework.active = zygote
+        elif process.code_ticks > framework.active.process.code_ticks:
+            framework.successor = zygote
         else:
             framework.standby = zygote
         # Names of the keeper before stay taken.
@@ -140,12 +146,15 @@ class Zygotes:
             return
         if self._closing or self._loop.time() < state.start_after_s:
             return
-        try:
-            self._start(framework)
-        except OSError:
-            state.failures += 1
-            state.start_after_s = self._loop.time() + restart_delay_s(state.failures, 0.0)
-            _log.exception("cannot start a zygote", extra=fields(framework=framework))
+        state.active = self._start(framework)
+
+    def replace_older(self, ticks: int) -> bool:
+        """Bring the zygotes, one framework after the other, nearer to having read their code since `ticks`.
+
+        True once they have.
+        A zygote goes on forking until its successor has imported everything. What it has forked goes on in any case.
+        """
+        return all(self._replace_older(framework, state, ticks) for framework, state in self._frameworks.items())
 
     def is_ready(self, framework: str) -> bool:
         """Whether a replica of this framework can be forked now."""
@@ -171,7 +180,7 @@ class Zygotes:
         """Let all zygotes end; what they have forked goes on."""
         self._closing = True
         for state in self._frameworks.values():
-            for zygote in (state.active, state.standby):
+            for zygote in (state.active, state.standby, state.successor):
                 if zygote is not None:
                     # One that still imports would see the end of its channel seconds later, after everything is gone.
                     zygote.process.send(signal.SIGTERM)
@@ -182,14 +191,60 @@ class Zygotes:
         state = self._frameworks.get(framework)
         return state.failures if state is not None else 0
 
-    def _start(self, framework: str) -> None:
+    def _replace_older(self, framework: str, state: _Framework, ticks: int) -> bool:
+        active, successor = state.active, state.successor
+        if active is None:
+            return True  # the next one reads its code anew anyway
+        if active.process.code_ticks >= ticks:
+            return active.ready
+        if successor is None:
+            if self._loop.time() >= state.start_after_s:
+                state.successor = self._start(framework)
+        elif successor.process.code_ticks < ticks:
+            self._retire(successor)  # of a replacement that was overtaken by another one
+            state.successor = None
+        elif successor.ready and not state.sent:
+            for before in (active, state.standby):
+                if before is not None:
+                    self._retire(before)
+            self._drop_pending_standby(state)
+            state.active, state.standby, state.successor = successor, None, None
+            self._send_orders(state)
+            self._order_standby(state)
+            _log.info("zygote replaced", extra=fields(framework=framework, pid=successor.process.pid))
+            return True
+        return False
+
+    def _retire(self, zygote: _Zygote) -> None:
+        self._loop.remove_reader(zygote.channel)
+        zygote.channel.close()
+        self._drop(zygote.fd_name)
+        zygote.process.unwatch(self._loop)
+        zygote.process.watch(self._loop, Process.close)
+        zygote.process.send(signal.SIGTERM)
+        self._changed()
+
+    def _drop_pending_standby(self, state: _Framework) -> None:
+        if state.pending_standby is not None:
+            state.pending_standby[1].close()  # it ends by itself, since nobody holds its channel
+            state.pending_standby = None
+
+    def _start(self, framework: str) -> _Zygote | None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environ = {**self._environ, wire.CONTROL_FD_VARIABLE: str(theirs.fileno())}
         argv = [sys.executable, "-m", "kserve_runtimes.zygote", "--framework", framework]
         with theirs:
-            process = spawn(argv, environ, pass_fds=[theirs.fileno()])
+            try:
+                process = spawn(argv, environ, pass_fds=[theirs.fileno()])
+            except OSError:
+                ours.close()
+                state = self._frameworks[framework]
+                state.failures += 1
+                state.start_after_s = self._loop.time() + restart_delay_s(state.failures, 0.0)
+                _log.exception("cannot start a zygote", extra=fields(framework=framework))
+                return None
         _log.info("zygote started", extra=fields(framework=framework, pid=process.pid))
-        self._frameworks[framework].active = self._join(framework, ours, process)
+        return self._join(framework, ours, process)
 
     def _join(self, framework: str, channel: socket.socket, process: Process) -> _Zygote:
         fd_name = f"zygote/{framework}/{next(self._counter)}"
@@ -233,11 +288,11 @@ class Zygotes:
                     self._send_orders(state)
                     self._order_standby(state)
             case wire.Forked(token=token, pid=pid) if token.startswith(_STANDBY):
-                self._on_standby(zygote.framework, token, pid)
+                self._on_standby(zygote, token, pid)
             case wire.Forked(token=token, pid=pid):
                 state.orders.pop(token, None)
                 state.sent.discard(token)
-                process = adopt(pid, None)
+                process = adopt(pid, None, code_ticks=zygote.process.code_ticks)
                 if process is not None:
                     self._forked(token, process)
             case wire.ZygoteExit(pid=pid, exit_code=exit_code):
@@ -272,16 +327,16 @@ class Zygotes:
                 return
         state.pending_standby = (token, ours)
 
-    def _on_standby(self, framework: str, token: str, pid: int) -> None:
-        state = self._frameworks[framework]
+    def _on_standby(self, parent: _Zygote, token: str, pid: int) -> None:
+        state = self._frameworks[parent.framework]
         if state.pending_standby is None or state.pending_standby[0] != token:
             return  # ordered by a keeper that has died; it ends by itself, since nobody holds its channel
         channel, state.pending_standby = state.pending_standby[1], None
-        process = adopt(pid, None)
+        process = adopt(pid, None, code_ticks=parent.process.code_ticks)
         if process is None:
             channel.close()
             return
-        state.standby = self._join(framework, channel, process)
+        state.standby = self._join(parent.framework, channel, process)
 
     def _on_end(self, zygote: _Zygote) -> None:
         state = self._frameworks[zygote.framework]
@@ -297,20 +352,27 @@ class Zygotes:
             state.standby = None
             self._order_standby(state)
             return
+        if zygote is state.successor:
+            state.successor = None
+            self._pause(state, zygote)
+            return
         state.sent.clear()
-        if state.pending_standby is not None:
-            state.pending_standby[1].close()
-            state.pending_standby = None
+        self._drop_pending_standby(state)
         state.active, state.standby = state.standby, None
+        if state.active is None:
+            state.active, state.successor = state.successor, None
         if state.active is not None:
             self._send_orders(state)
             self._order_standby(state)
             return
+        self._pause(state, zygote)
+        self.warm(zygote.framework)
+
+    def _pause(self, state: _Framework, ended: _Zygote) -> None:
         now_s = self._loop.time()
         state.failures += 1
         # The keeper asks for it at each of its turns; while the pause lasts that does nothing.
-        state.start_after_s = now_s + restart_delay_s(state.failures, now_s - zygote.process.started_at_s)
-        self.warm(zygote.framework)
+        state.start_after_s = now_s + restart_delay_s(state.failures, now_s - ended.process.started_at_s)
 
     def _loop_has(self, zygote: _Zygote) -> bool:
         try:

@@ -1,7 +1,8 @@
 """What a bot is: its spec as its author wrote it, its versions, and the entry that the catalog keeps.
 
-The catalog entry (`Bot`) is small, since every router and replica holds all of them; the whole spec (`BotSpec`) is
-part of the artifact and is read by the replica that loads the bot.
+The catalog entry (`Bot`) is small, since all of them are read by every router and replica, which keep of each only what
+they need (`botshard.store.catalog_follower`); the whole spec (`BotSpec`) is part of the artifact and is read by the
+replica that loads the bot.
 """
 
 from __future__ import annotations

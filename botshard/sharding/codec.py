@@ -33,6 +33,7 @@ from botshard.sharding.ids import (
 )
 from botshard.sharding.reading import Reader, parse_json
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, Linger, RoutingTable, Target
+from botshard.sharding.well_formed import KnownKeys, well_formed_bot
 
 __all__ = ["CATALOG_FORMAT", "TABLE_FORMAT", "decode_catalog", "decode_table", "encode_catalog", "encode_table"]
 
@@ -156,7 +157,7 @@ def _read_family(reader: Reader, epoch: Epoch) -> FamilyRoutes | None:
             shard = _read_shard(target, text, bits)
             target.only("pools", "since")
             pools = _read_pools(target, "pools", target.value.get("pools"), names)
-            targets[shard] = Target(pools, Epoch(target.integer("since", at_least=1, at_most=epoch)))
+            targets[shard] = Target(pools, Epoch(target.integer("since", at_most=epoch)))
     lingering = {}
     if "lingering" in reader.value:
         for text, linger in reader.members("lingering"):
@@ -194,14 +195,13 @@ def _read_shard(reader: Reader, text: str, bits: int) -> ShardIndex:
 
 
 def encode_catalog(revision: int, bots: Iterable[Bot], /) -> bytes:
-    """The bytes of one catalog object. `revision` grows with every write: equal content never has an equal ETag."""
-    return _to_bytes(
-        {
-            "format": CATALOG_FORMAT,
-            "revision": revision,
-            "bots": {bot.id: _bot_document(bot) for bot in sorted(bots, key=lambda bot: bot.id)},
-        }
-    )
+    """The bytes of one catalog object. `revision` grows with every write: equal content never has an equal ETag.
+
+    Each bot stands on a line of its own, so that of a changed object only the lines that differ need to be read.
+    """
+    frame = _to_bytes({"format": CATALOG_FORMAT, "revision": revision, "bots": {}})
+    lines = (_to_bytes({bot.id: _bot_document(bot)})[1:-1] for bot in sorted(bots, key=lambda bot: bot.id))
+    return b"\n".join((frame[:-2], b",\n".join(lines), frame[-2:]))
 
 
 def _bot_document(bot: Bot) -> dict[str, object]:
@@ -243,17 +243,19 @@ def decode_catalog(data: bytes, /, name: str = "catalog object") -> tuple[int, t
     reader.only("format", "revision", "bots")
     revision = reader.integer("revision", at_least=1)
     bots = []
+    keys: KnownKeys = {}
     for bot_id, entry in reader.members("bots"):
         if reader.note(check_bot_id(bot_id, entry.path)):
-            bots.append(_read_bot(BotId(bot_id), entry))
+            bot = well_formed_bot(BotId(bot_id), entry.value, keys)
+            bots.append(bot or _read_bot(BotId(bot_id), entry, keys))
     reader.finish(name)
     return revision, tuple(bots)
 
 
-def _read_bot(bot_id: BotId, reader: Reader) -> Bot:
+def _read_bot(bot_id: BotId, reader: Reader, keys: KnownKeys) -> Bot:
     reader.only("tenant", "rollout", "retired", "versions")
     tenant = TenantId(reader.text("tenant", check_tenant_id))
-    versions = tuple(_read_version(version) for version in reader.objects("versions"))
+    versions = tuple(_read_version(version, keys) for version in reader.objects("versions"))
     numbers = [version.number for version in versions]
     if not numbers or numbers != sorted(set(numbers)):
         reader.refuse("versions", numbers, "at least one version, numbers ascending")
@@ -265,7 +267,7 @@ def _read_bot(bot_id: BotId, reader: Reader) -> Bot:
     return Bot(bot_id, tenant, versions, rollout, reader.boolean("retired", default=False))
 
 
-def _read_version(reader: Reader) -> Version:
+def _read_version(reader: Reader, keys: KnownKeys) -> Version:
     reader.only(*_VERSION_FIELDS)
     artifact = reader.text("artifact")
     if len(artifact) != 64 or not _DIGEST_DIGITS.issuperset(artifact):
@@ -274,7 +276,7 @@ def _read_version(reader: Reader) -> Version:
         number=VersionNumber(reader.integer("number", at_least=1)),
         artifact=artifact,
         size_bytes=reader.integer("bytes"),
-        family_key=_read_key(reader),
+        family_key=_read_known_key(reader, keys),
         published_at_s=reader.integer("publishedAtS"),
         resources=ResourceHints(
             memory_bytes=reader.integer("memoryBytes") if "memoryBytes" in reader.value else None,
@@ -309,3 +311,17 @@ def _read_key(reader: Reader) -> FamilyKey:
         reader.optional_text("backbone", check_label),
         reader.optional_text("pin", check_label),
     )
+
+
+def _read_known_key(reader: Reader, keys: KnownKeys) -> FamilyKey:
+    """As `_read_key`; what was found right once is taken as it is, and one object stands for all bots of a family."""
+    fields = tuple(map(reader.value.get, _KEY_FIELDS))
+    if not all(isinstance(field, str | None) for field in fields):
+        return _read_key(reader)
+    key = keys.get(fields)
+    if key is None:
+        problems_before = len(reader.problems)
+        key = _read_key(reader)
+        if len(reader.problems) == problems_before:
+            keys[fields] = key
+    return key

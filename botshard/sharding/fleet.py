@@ -11,7 +11,7 @@ from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
 from botshard.sharding.routing import RoutingTable
 
-__all__ = ["BotLoad", "PoolPhase", "PoolSpec", "PoolStatus", "Snapshot"]
+__all__ = ["BotLoad", "FailedLoad", "PoolPhase", "PoolSpec", "PoolStatus", "Snapshot"]
 
 
 class PoolPhase(StrEnum):
@@ -66,6 +66,16 @@ class BotLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedLoad:
+    """A bot that some live replica of a pool does not have in memory although it tried to load it, or is trying."""
+
+    reason: str | None
+    """Why the load failed; None: it has not ended yet."""
+    everywhere: bool
+    """Whether it failed on every live replica of the pool."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a plan is made from, as it was at one moment."""
 
@@ -81,3 +91,7 @@ class Snapshot:
     """Pools that an operator drains: no shard is placed there, and their names are given to no new pool."""
     more_pools: Mapping[FamilyId, int] = field(default_factory=dict)
     """How many pools an operator wants a family to have at least, whatever its bots need."""
+    failing: Mapping[PoolName, Mapping[BotId, FailedLoad]] = field(default_factory=dict)
+    """Bots that live replicas could not load, by pool; only pools of shards that are on their way need be in it."""
+    quarantined: frozenset[PoolName] = frozenset()
+    """Pools that an operator wants no request to go to any more, now; they are among those that are `leaving`."""

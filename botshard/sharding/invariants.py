@@ -23,7 +23,9 @@ def check_table(table: RoutingTable, /) -> list[str]:
         for index, pools in enumerate(family.shards):
             if not pools or len(set(pools)) != len(pools):
                 broken.append(f"{where}: shard {index} is routed to {pools}")
-            unknown = set(family.answering(ShardIndex(index))).difference(family.urls)
+            target = family.targets.get(ShardIndex(index))
+            named = {*family.answering(ShardIndex(index)), *(target.pools if target else ())}
+            unknown = named.difference(family.urls)
             if unknown:
                 broken.append(f"{where}: shard {index} names pools without a URL: {sorted(unknown)}")
     return broken
@@ -61,8 +63,14 @@ def check_placement(placement: Placement, snapshot: Snapshot, /) -> list[str]:
     return broken
 
 
-def check_step(before: RoutingTable, after: RoutingTable, /) -> list[str]:
-    """Broken promises of one published step: a pool that a router of the epoch before would ask must still answer."""
+def check_step(
+    before: RoutingTable, after: RoutingTable, /, quarantined: frozenset[PoolName] = frozenset()
+) -> list[str]:
+    """Broken promises of one published step.
+
+    A pool that a router of the epoch before would ask must still answer, also a quarantined one, if it can. No shard
+    comes to a quarantined pool, and none stays there that is routed elsewhere, too.
+    """
     broken = []
     if after.epoch != before.epoch + 1:
         broken.append(f"epoch {before.epoch} is followed by {after.epoch}")
@@ -71,8 +79,12 @@ def check_step(before: RoutingTable, after: RoutingTable, /) -> list[str]:
         if now is None:
             continue  # its last bot was retired: nobody asks for it
         repeat = 1 << (now.bits - family.bits)
-        for index in range(len(now.shards)):
+        for index, routed in enumerate(now.shards):
+            where = f"epoch {after.epoch}, {name}, shard {index}"
             gone = set(family.shards[index // repeat]).difference(now.answering(ShardIndex(index)))
             if gone:
-                broken.append(f"epoch {after.epoch}, {name}, shard {index}: {sorted(gone)} stopped answering at once")
+                broken.append(f"{where}: {sorted(gone)} stopped answering at once")
+            bad = quarantined.intersection(routed)
+            if bad and (len(bad) < len(routed) or not bad.issubset(family.shards[index // repeat])):
+                broken.append(f"{where}: routed to {sorted(bad)}, which are quarantined")
     return broken

@@ -1,7 +1,7 @@
 """Every bot to be served, by family, with the sums that placement asks for kept while bots come, change and go.
 
 Immutable: a change makes a new value that shares what did not change. So half a million bots are summed up once, and a
-plan after a hundred changes costs those hundred (and two copies of a dictionary, some milliseconds each).
+plan after a hundred changes costs those hundred.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+from botshard.sharding.bot_map import BotMap
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.fleet import BotLoad
 from botshard.sharding.hashing import HASH_BITS
@@ -26,7 +27,7 @@ class BotLoads(Collection[BotLoad]):
 
     __slots__ = ("_by_id", "_families")
 
-    def __init__(self, by_id: Mapping[BotId, BotLoad], families: Mapping[FamilyKey, FamilyLoads], /) -> None:
+    def __init__(self, by_id: BotMap[BotLoad], families: Mapping[FamilyKey, FamilyLoads], /) -> None:
         self._by_id = by_id
         self._families = families
 
@@ -36,22 +37,24 @@ class BotLoads(Collection[BotLoad]):
         if isinstance(bots, BotLoads):
             return bots
         by_id = {bot.id: bot for bot in bots}
-        by_family: dict[FamilyKey, list[BotLoad]] = {}
+        by_family: dict[FamilyKey, dict[BotId, BotLoad]] = {}
         for bot in by_id.values():
-            by_family.setdefault(bot.key, []).append(bot)
-        return cls(by_id, {key: FamilyLoads({bot.id: bot for bot in mine}) for key, mine in by_family.items()})
+            by_family.setdefault(bot.key, {})[bot.id] = bot
+        nothing: BotMap[BotLoad] = BotMap()
+        families = {key: FamilyLoads(nothing.with_changes(mine)) for key, mine in by_family.items()}
+        return cls(nothing.with_changes(by_id), families)
 
     def changed(self, put: Iterable[BotLoad], /, *, remove: Iterable[BotId] = ()) -> BotLoads:
         """With other bots in the place of those with the same ids, new ones added, some gone.
 
-        Cost: O(changes) and one copy of each dictionary concerned.
+        Cost: O(changes), and copies of the parts that they are in.
         """
         wanted: dict[BotId, BotLoad | None] = dict.fromkeys(remove)
         wanted.update((bot.id, bot) for bot in put)
         by_family: dict[FamilyKey, _Changes] = {}
-        by_id = dict(self._by_id)
+        done: dict[BotId, BotLoad | None] = {}
         for name, new in wanted.items():
-            old = by_id.get(name)
+            old = self._by_id.get(name)
             if old == new:
                 continue
             if old is not None and new is not None and old.key == new.key:
@@ -61,20 +64,17 @@ class BotLoads(Collection[BotLoad]):
                     by_family.setdefault(old.key, []).append((old, None))
                 if new is not None:
                     by_family.setdefault(new.key, []).append((None, new))
-            if new is not None:
-                by_id[name] = new
-            else:
-                del by_id[name]
+            done[name] = new
         if not by_family:
             return self
         families = dict(self._families)
         for key, changes in by_family.items():
             changed = families.get(key, _NO_BOTS).changed(changes)
-            if changed.bots:
+            if len(changed.bots):
                 families[key] = changed
             else:
                 del families[key]
-        return BotLoads(by_id, families)
+        return BotLoads(self._by_id.with_changes(done), families)
 
     @property
     def families(self) -> Mapping[FamilyKey, FamilyLoads]:
@@ -105,7 +105,7 @@ class FamilyLoads:
 
     __slots__ = ("_weighed", "bots")
 
-    def __init__(self, bots: Mapping[BotId, BotLoad], weighed: WeighedBots | None = None, /) -> None:
+    def __init__(self, bots: BotMap[BotLoad], weighed: WeighedBots | None = None, /) -> None:
         self.bots = bots
         self._weighed = weighed
 
@@ -117,12 +117,13 @@ class FamilyLoads:
 
     def changed(self, changes: _Changes, /) -> FamilyLoads:
         """With some bots changed."""
-        bots = dict(self.bots)
+        done: dict[BotId, BotLoad | None] = {}
         for old, new in changes:
             if new is not None:
-                bots[new.id] = new
+                done[new.id] = new
             elif old is not None:
-                del bots[old.id]
+                done[old.id] = None
+        bots = self.bots.with_changes(done)
         return FamilyLoads(bots, self._weighed and self._weighed.changed(bots.values(), changes))
 
 
@@ -205,4 +206,4 @@ class WeighedBots:
         return WeighedBots.of([bot for bot in self.fitting() if bot.id not in refused], self.capacity)
 
 
-_NO_BOTS = FamilyLoads({})
+_NO_BOTS = FamilyLoads(BotMap())

@@ -113,7 +113,7 @@ def place(snapshot: Snapshot, /) -> Placement:
         name, group = family_id(key), snapshot.groups.get(key.group)
         if group is None:
             reason = f"its pool group {key.group!r} does not exist"
-            refused += [Refusal(bot, reason) for bot in loads[key].bots]
+            refused += [Refusal(bot, reason) for bot in sorted(loads[key].bots)]
             continue
         bots = loads[key].weighed(capacity_of(group))
         refused += [_oversized(loads[key], bot, group) for bot in sorted(bots.oversized)]
@@ -124,7 +124,7 @@ def place(snapshot: Snapshot, /) -> Placement:
         holder = families.get(name, present)
         if holder is not None and holder.key != key:
             reason = f"the id of its family, {name}, is that of {holder.key} already: give it another pin or backbone"
-            refused += [Refusal(bot.id, reason) for bot in bots.fitting()]
+            refused += [Refusal(bot, reason) for bot in sorted(bot.id for bot in bots.fitting())]
             continue
         family = _Family(key, snapshot, bots, others=others[key.group])
         placed = family.place(present)
@@ -188,7 +188,7 @@ class _Family:
             f"group {self.key.group!r} with it, the limit is {self._limit:.1%}: more pools or a larger k would help"
         )
         if present is None:
-            self.refused += [Refusal(bot.id, reason) for bot in self.bots.fitting()]
+            self.refused += [Refusal(bot, reason) for bot in sorted(bot.id for bot in self.bots.fitting())]
             return None
         self.held = f"family {self.id} stays as it is: {reason}"
         return present

@@ -91,7 +91,11 @@ class Reader:
         """A text, checked; empty after a problem."""
         value = self.value.get(key)
         if check is not None:
-            return str(value) if self.note(check(value, self.at(key))) else ""
+            # Most values are right: the path of one is made up only where it has to be named.
+            if check(value, key) is None:
+                return str(value)
+            self.note(check(value, self.at(key)))
+            return ""
         if isinstance(value, str):
             return value
         self.refuse(key, value, "a text")

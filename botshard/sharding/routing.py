@@ -4,7 +4,8 @@ A family's shard has up to three sets of pools, which is what makes moves surviv
 far each move has come):
 
 - `shards[i]`: routed. Routers send requests there, in this order.
-- `targets[i].pools`: where shard i is going. Pools that are not routed yet *warm*: they load its bots.
+- `targets[i].pools`: where shard i is going. Pools that are not routed yet *warm*: they load its bots. A target whose
+  move has not begun is *planned*: it keeps its place among the moves, and nobody loads anything for it.
 - `lingering[i].pools`: was routed before. Still answers requests of routers that have not moved, until its grace ends.
 
 A lookup is one dictionary access, one shift and one index: see `benchmarks/lookup.py`.
@@ -48,10 +49,16 @@ class PoolRoute:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a shard is going, and the epoch that said so first: a pool that has warmed up to it is ready for it."""
+    """Where a shard is going, and the epoch that let it go: a pool that has warmed up to it is ready for it."""
 
     pools: tuple[PoolName, ...]
     since: Epoch
+    """0: planned; its turn has not come."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its pools load the shard."""
+        return self.since > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +85,22 @@ class FamilyRoutes:
     lingering: Mapping[ShardIndex, Linger] = field(default_factory=lambda: MappingProxyType({}))
 
     def answering(self, shard: ShardIndex, /) -> tuple[PoolName, ...]:
-        """Pools that answer for `shard`: routed, then warming, then lingering."""
+        """Pools that answer for `shard`: routed, then warming, then lingering. Those of a planned move do not yet."""
         names = list(self.shards[shard])
         target = self.targets.get(shard)
-        if target is not None:
+        if target is not None and target.has_begun:
             names += target.pools
         linger = self.lingering.get(shard)
         if linger is not None:
             names += linger.pools
         return tuple(dict.fromkeys(names))
+
+    def named(self) -> set[PoolName]:
+        """Every pool that some shard names, in whatever role."""
+        names = set().union(*self.shards)
+        names.update(*(target.pools for target in self.targets.values()))
+        names.update(*(linger.pools for linger in self.lingering.values()))
+        return names
 
 
 _Lookup: TypeAlias = tuple[int, tuple[tuple[PoolRoute, ...], ...]]

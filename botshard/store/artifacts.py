@@ -24,32 +24,46 @@ from contextlib import suppress
 from pathlib import Path
 
 from botshard.sharding.errors import InvalidDocumentError
-from botshard.store.atomic import local_errors, scratch_folder, sweep, whole_file
-from botshard.store.base import CorruptObjectError, ObjectNotFoundError, ObjectStore
+from botshard.store.atomic import local_errors, scratch_file, scratch_folder, sweep, whole_file
+from botshard.store.base import CorruptObjectError, ObjectStore
 from botshard.store.layout import artifact_key, blob_key
 from botshard.store.manifests import ArtifactManifest, FileEntry, decode_manifest, describe_file, sha256_hex
+from botshard.store.presence import Presence
 
 __all__ = ["cached_manifest", "fetch_artifact", "read_manifest", "store_artifact"]
 
-_SENT_AT_ONCE_BYTES = 16 << 20
+_AT_ONCE_BYTES = 16 << 20
+"""Contents up to this size go through memory, whole; larger ones are streamed."""
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS})
 
 
-def store_artifact(store: ObjectStore, manifest: ArtifactManifest, /, files: Mapping[str, Path]) -> str:
+def store_artifact(
+    store: ObjectStore, manifest: ArtifactManifest, /, files: Mapping[str, Path], *, presence: Presence | None = None
+) -> str:
     """Store an artifact whose manifest names exactly `files`; returns its digest. What is there already is not sent.
+
+    Args:
+        store: where to.
+        manifest: of the artifact.
+        files: its files, by their names in the manifest.
+        presence: what is there already, where many artifacts are stored; None: the store is asked.
 
     Raises: CorruptObjectError where a file is not (or no longer) what the manifest says; StoreError.
     """
+    there = presence or Presence(store)
     for name, entry in sorted(manifest.files.items()):
         key = blob_key(entry.sha256)
-        if _is_stored(store, key, entry.size_bytes):
-            continue
-        _store_blob(store, entry, files[name])
+        if not there.has(key, size_bytes=entry.size_bytes):
+            _store_blob(store, entry, files[name])
+            there.note(key, size_bytes=entry.size_bytes)
     data = manifest.encode()
-    if not _is_stored(store, artifact_key(manifest.digest), len(data)):
-        store.put(artifact_key(manifest.digest), data)
-    return manifest.digest
+    digest = sha256_hex(data)
+    key = artifact_key(digest)
+    if not there.has(key, size_bytes=len(data)):
+        store.put(key, data)
+        there.note(key, size_bytes=len(data))
+    return digest
 
 
 def read_manifest(store: ObjectStore, digest: str, /) -> ArtifactManifest:
@@ -88,17 +102,15 @@ def fetch_artifact(store: ObjectStore, digest: str, /, cache_dir: Path) -> Path:
             path.mkdir(parents=True, exist_ok=True)
     sweep(scratch)
     manifest = read_manifest(store, digest)
-    with local_errors(cache_dir), scratch_folder(scratch) as work:
-        files = work / "files"
-        files.mkdir()
+    with local_errors(cache_dir), scratch_folder(scratch) as files:
         for name, entry in manifest.files.items():
-            blob = _fetch_blob(store, entry, cache_dir, work)
+            blob = _fetch_blob(store, entry, cache_dir, scratch)
             target = files / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(blob, target)
         with whole_file(_manifest_path(folder)) as file:
             file.write(manifest.encode())
-        _replace_folder(files, folder, work)
+        _replace_folder(files, folder, scratch)
     return folder
 
 
@@ -106,7 +118,7 @@ def _store_blob(store: ObjectStore, entry: FileEntry, path: Path) -> None:
     """Send a file's contents; what changed since it was described never stays under the old digest."""
     key = blob_key(entry.sha256)
     found = describe_file(path)
-    if found == entry and entry.size_bytes <= _SENT_AT_ONCE_BYTES:
+    if found == entry and entry.size_bytes <= _AT_ONCE_BYTES:
         data = path.read_bytes()
         found = FileEntry(sha256_hex(data), len(data))
         if found == entry:
@@ -118,14 +130,6 @@ def _store_blob(store: ObjectStore, entry: FileEntry, path: Path) -> None:
             store.delete(key)
     if found != entry:
         raise CorruptObjectError(str(path), expected=str(entry), found=str(found))
-
-
-def _is_stored(store: ObjectStore, key: str, size_bytes: int) -> bool:
-    """Whether an object is there with the size that its digest implies; a truncated one is written again."""
-    try:
-        return store.stat(key).size_bytes == size_bytes
-    except ObjectNotFoundError:
-        return False
 
 
 def _checked_manifest(data: bytes, digest: str, where: str) -> ArtifactManifest:
@@ -148,21 +152,38 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _fetch_blob(store: ObjectStore, entry: FileEntry, cache_dir: Path, work: Path) -> Path:
+def _fetch_blob(store: ObjectStore, entry: FileEntry, cache_dir: Path, scratch: Path) -> Path:
     """Verified contents in the cache."""
     path = cache_dir / "blobs" / entry.sha256[:2] / entry.sha256
     with suppress(OSError, InvalidDocumentError):
         if describe_file(path) == entry:
             return path
-    fresh = work / "blob"
-    store.download(blob_key(entry.sha256), fresh)
-    found = describe_file(fresh)
-    if found != entry:
-        raise CorruptObjectError(blob_key(entry.sha256), expected=str(entry), found=str(found))
-    fresh.chmod(0o444)
     path.parent.mkdir(exist_ok=True)
-    fresh.replace(path)
+    key = blob_key(entry.sha256)
+    if entry.size_bytes <= _AT_ONCE_BYTES:
+        data = store.get(key).data
+        _check_contents(key, FileEntry(sha256_hex(data), len(data)), entry)
+        with scratch_file(scratch) as (fd, fresh):
+            with open(fd, "wb", closefd=False) as file:
+                file.write(data)
+            _keep(fresh, path)
+    else:
+        with scratch_folder(scratch) as work:
+            fresh = work / "blob"
+            store.download(key, fresh)
+            _check_contents(key, describe_file(fresh), entry)
+            _keep(fresh, path)
     return path
+
+
+def _check_contents(key: str, found: FileEntry, entry: FileEntry) -> None:
+    if found != entry:
+        raise CorruptObjectError(key, expected=str(entry), found=str(found))
+
+
+def _keep(fresh: Path, path: Path) -> None:
+    fresh.chmod(0o444)
+    fresh.replace(path)
 
 
 def _link(blob: Path, target: Path) -> None:
@@ -174,7 +195,7 @@ def _link(blob: Path, target: Path) -> None:
         shutil.copyfile(blob, target)
 
 
-def _replace_folder(files: Path, folder: Path, work: Path) -> None:
+def _replace_folder(files: Path, folder: Path, scratch: Path) -> None:
     """Give finished files their place. Another process may have been faster; damaged ones make room."""
     try:
         files.rename(folder)
@@ -183,8 +204,8 @@ def _replace_folder(files: Path, folder: Path, work: Path) -> None:
             raise
         if _is_whole(folder):
             return
-        with suppress(FileNotFoundError):
-            folder.rename(work / "damaged")
+        with scratch_folder(scratch) as aside, suppress(FileNotFoundError):
+            folder.rename(aside / "damaged")
         with suppress(OSError):
             files.rename(folder)
         if not _is_whole(folder):

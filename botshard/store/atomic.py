@@ -96,14 +96,16 @@ def local_errors(path: Path, /) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, /) -> Iterator[BinaryIO]:
-    """A file to write that takes its place at `path` only when the block ends well; synced.
+    """A file to write that takes its place at `path` only when the block ends well.
+
+    It is not synced, which would take longer than all the rest of loading a small bot: a loss of power may leave it
+    empty. Whoever keeps such files checks what they hold, as the cache does.
 
     Raises: StoreFullError, StoreDeniedError for what goes wrong with the file.
     """
     with local_errors(path), scratch_file(path.parent) as (fd, scratch):
         with open(fd, "r+b", closefd=False) as file:
             yield file
-        os.fsync(fd)
         scratch.replace(path)
 
 

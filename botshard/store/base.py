@@ -143,7 +143,10 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, key: str, path: Path, /) -> None:
-        """The object into a new or replaced file, whole or not at all. Raises: ObjectNotFoundError."""
+        """The object into a new or replaced file, whole or not at all, but for a loss of power: it is not synced.
+
+        Raises: ObjectNotFoundError.
+        """
         ...
 
     def upload(self, key: str, path: Path, /) -> str:

@@ -1,17 +1,17 @@
-"""What an operator asks for beyond pool groups: pools to drain, families that are to have more pools than they need.
+"""What an operator asks for beyond pool groups: pools to drain or quarantine, families that are to have more pools.
 
 One object, changed by compare-and-swap, followed by the controller: `controller/intents.json`. Strict JSON:
 
 ```
-{"format": "botshard.intents/v1", "drain": ["<pool>", …], "morePools": {"<family>": 3}}
+{"format": "botshard.intents/v1", "drain": ["<pool>", …], "quarantine": ["<pool>", …], "morePools": {"<family>": 3}}
 ```
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.ids import FamilyId, PoolName, check_pool_name
@@ -45,6 +45,21 @@ class Intents:
     """Pools that no shard is to live in, sorted."""
     more_pools: Mapping[FamilyId, int] = field(default_factory=dict)
     """How many pools a family is to have at least."""
+    quarantine: tuple[PoolName, ...] = ()
+    """Pools that are to be asked by nobody any more, at once, sorted."""
+
+    @property
+    def leaving(self) -> frozenset[PoolName]:
+        """Pools that no shard is to live in, for whatever reason."""
+        return frozenset(self.drain) | frozenset(self.quarantine)
+
+    def without(self, pools: Collection[PoolName], /) -> Intents:
+        """The same without some pools that are gone."""
+        return replace(
+            self,
+            drain=tuple(name for name in self.drain if name not in pools),
+            quarantine=tuple(name for name in self.quarantine if name not in pools),
+        )
 
 
 def encode_intents(intents: Intents, /) -> bytes:
@@ -52,6 +67,7 @@ def encode_intents(intents: Intents, /) -> bytes:
     document = {
         "format": INTENTS_FORMAT,
         "drain": sorted(intents.drain),
+        "quarantine": sorted(intents.quarantine),
         "morePools": dict(sorted(intents.more_pools.items())),
     }
     return json.dumps(document, separators=(",", ":")).encode()
@@ -63,19 +79,25 @@ def decode_intents(data: bytes, /) -> Intents:
     if reader.value.get("format") != INTENTS_FORMAT:
         reader.refuse("format", reader.value.get("format"), repr(INTENTS_FORMAT))
         reader.finish(CONTROLLER_INTENTS)
-    reader.only("format", "drain", "morePools")
-    drain = reader.items("drain")
-    for index, name in enumerate(drain):
-        reader.note(check_pool_name(name, f"drain[{index}]"))
-        if name in drain[:index]:
-            reader.note(Problem.of(f"drain[{index}]", name, "different from those before it"))
+    reader.only("format", "drain", "quarantine", "morePools")
+    drain = _read_pools(reader, "drain")
+    quarantine = _read_pools(reader, "quarantine") if "quarantine" in reader.value else ()
     more = reader.inner("morePools")
     for family in more.value:
         if not 0 < len(family) <= _MAX_FAMILY_CHARS:
             more.refuse(family, family, f"named by a family id of at most {_MAX_FAMILY_CHARS} characters")
     pools = {FamilyId(family): more.integer(family, at_least=1, at_most=MOST_POOLS) for family in more.value}
     reader.finish(CONTROLLER_INTENTS)
-    return Intents(tuple(PoolName(str(name)) for name in drain), pools)
+    return Intents(drain, pools, quarantine)
+
+
+def _read_pools(reader: Reader, field: str) -> tuple[PoolName, ...]:
+    names = reader.items(field)
+    for index, name in enumerate(names):
+        reader.note(check_pool_name(name, f"{field}[{index}]"))
+        if name in names[:index]:
+            reader.note(Problem.of(f"{field}[{index}]", name, "different from those before it"))
+    return tuple(PoolName(str(name)) for name in names)
 
 
 def read_intents(store: ObjectStore, /) -> Intents:

@@ -21,6 +21,8 @@ from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId, PoolName
 
 __all__ = [
+    "ARTIFACTS_PREFIX",
+    "BLOBS_PREFIX",
     "CATALOG_HEAD",
     "CATALOG_OBJECTS",
     "CATALOG_PREFIX",
@@ -33,6 +35,7 @@ __all__ = [
     "catalog_key",
     "catalog_key_of",
     "catalog_name",
+    "catalog_name_of",
     "is_digest",
     "pool_reports_prefix",
     "report_key",
@@ -41,6 +44,8 @@ __all__ = [
 CATALOG_PREFIX = "catalog/"
 CATALOG_HEAD = "catalog/head.json"
 TABLE_CURRENT = "table/current.json"
+ARTIFACTS_PREFIX = "artifacts/"
+BLOBS_PREFIX = "blobs/"
 REPORTS_PREFIX = "reports/"
 CONTROLLER_STATUS = "controller/status.json"
 CONTROLLER_INTENTS = "controller/intents.json"
@@ -59,7 +64,12 @@ def catalog_key(name: str, /) -> str:
 
 def catalog_key_of(bot_id: BotId, /) -> str:
     """Key of the catalog object that holds a bot."""
-    return catalog_key(f"{catalog_object_index(bot_hash(bot_id)):02x}")
+    return catalog_key(catalog_name_of(bot_id))
+
+
+def catalog_name_of(bot_id: BotId, /) -> str:
+    """Name of the catalog object that holds a bot."""
+    return CATALOG_OBJECTS[catalog_object_index(bot_hash(bot_id))]
 
 
 def catalog_name(key: str, /) -> str | None:
@@ -75,12 +85,12 @@ def is_digest(text: str, /) -> bool:
 
 def artifact_key(digest: str, /) -> str:
     """Key of the manifest with this sha256."""
-    return f"artifacts/{_checked(digest)}.json"
+    return f"{ARTIFACTS_PREFIX}{_checked(digest)}.json"
 
 
 def blob_key(sha256: str, /) -> str:
     """Key of the file contents with this sha256."""
-    return f"blobs/{_checked(sha256)[:2]}/{sha256}"
+    return f"{BLOBS_PREFIX}{_checked(sha256)[:2]}/{sha256}"
 
 
 def pool_reports_prefix(pool: PoolName, /) -> str:

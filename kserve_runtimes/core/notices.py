@@ -37,6 +37,10 @@ class LoadNotices:
         if self._timer is None:
             self._schedule()
 
+    def tell_again(self) -> None:
+        """What was told last, for a receiver that may be another one by now."""
+        self._notifier.load(in_flight=self.in_flight, requests=self.requests)
+
     def _schedule(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_at(max(self._next_at_s, loop.time()), self._tell)

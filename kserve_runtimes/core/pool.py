@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ T = TypeVar("T")
 
 _FIRST_REQUESTS_S: Final = 0.02
 """Time for the requests that wait in the socket's queue to be read, before the catalog is."""
+_CHECK_SHARE: Final = 0.1
+"""How much of its time the loop may spend on looking at all bots while they are loaded."""
 _UNKNOWN_GROUP_TIMEOUT_S: Final = 30.0
 """Until the table names this pool's group, and with it a deadline."""
 
@@ -77,7 +80,7 @@ class Pool:
         """Why the last poll failed, so that the view may be old or absent; None: it did not."""
         self.rates = RequestRates(now_s=asyncio.get_running_loop().time())
         self.warmed_epoch = NO_EPOCH
-        """Up to which epoch all bots that must be resident are, or failed."""
+        """Up to which epoch all bots that must be resident are, or failed; stands still while some may be unknown."""
         self.is_ready = False
         """Once true it stays so: bots that come later are warmed beside those that serve already."""
         self.on_report: Callable[[], None] = lambda: None
@@ -93,6 +96,7 @@ class Pool:
         self._is_listening = False
         self._told_epoch = NO_EPOCH
         self._check_scheduled = False
+        self._next_check_s = 0.0
         self._failed = 0
         residents.on_change = self._schedule_check
         metrics.in_flight.set_function(lambda: notices.in_flight)
@@ -128,6 +132,8 @@ class Pool:
                     self._schedule_check()
                 if view is not None:
                     self._apply(view, rates)
+                elif self.warmed_epoch != self.epoch:
+                    self._schedule_check()
                 self._note_problem(None)
             except WorldError as error:
                 self._note_problem(" ".join(str(error).split()))
@@ -168,13 +174,20 @@ class Pool:
         self._schedule_check()
 
     def _schedule_check(self) -> None:
-        # Hundreds of loads end within one turn of the loop; readiness is worth one look for all of them.
+        # Thousands of loads end one after the other, and a look at thousands of bots takes as long as a load: looks
+        # keep a distance that grows with what they take. A pool of a few bots is looked at in the loop's next turn.
         if not self._check_scheduled:
             self._check_scheduled = True
-            asyncio.get_running_loop().call_soon(self._check)
+            asyncio.get_running_loop().call_later(max(0.0, self._next_check_s - time.perf_counter()), self._check)
 
     def _check(self) -> None:
+        started_s = time.perf_counter()
         self._check_scheduled = False
+        self._look()
+        ended_s = time.perf_counter()
+        self._next_check_s = ended_s + (ended_s - started_s) / _CHECK_SHARE
+
+    def _look(self) -> None:
         residents = self.residents
         self.metrics.residents.set(sum(entry.slot is not None for entry in residents))
         self.metrics.resident_bytes.set(residents.footprint_bytes)
@@ -182,8 +195,10 @@ class Pool:
         tell = failed != self._failed
         self._failed = failed
         if self.view is not None and self.is_complete and residents.settled() and self._is_listening:
-            tell |= self.warmed_epoch != self.view.epoch
-            self.warmed_epoch = self.view.epoch
+            # Where bots of ours may be in an object that cannot be read, a move to this pool has not come to its end.
+            if not self.view.unread:
+                tell |= self.warmed_epoch != self.view.epoch
+                self.warmed_epoch = self.view.epoch
             if not self.is_ready:
                 self.is_ready = tell = True
                 log.info("pool ready", extra=fields(epoch=self.epoch, bots=len(residents), failed=failed))

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _LEAST_INTERVAL_S: Final = 0.25
 """Between two reports, however much happens: a pool that loads 500 bots says so four times a second."""
+_SAME_AGAIN: Final = 3
+"""Intervals until a report is written whose only news is that the replica lives: one of thousands of bots is large, and
+readers look at its age with some patience (30 s, at the interval's default of 5 s)."""
 _PAST_S: Final = 600.0
 _KEPT_PAST_REPORTS: Final = 3
 """The last reports of replicas that ended tell the next ones what is used most; more of them tell nothing new."""
@@ -55,6 +58,7 @@ class Reporter:
         self._base_rss_bytes = base_rss_bytes
         self._wanted = asyncio.Event()
         self._problem: str | None = None
+        self._written: ReplicaReport | None = None
         # One thread, so that a report that was under way when this replica ends cannot overtake the last one.
         self._executor = ThreadPoolExecutor(1, "report")
         pool.on_report = self._wanted.set
@@ -77,24 +81,33 @@ class Reporter:
         while True:
             # The timer is what makes a silent replica's report young enough to be believed.
             # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(interval_s):
                     await self._wanted.wait()
+            except TimeoutError:
+                self._notices.tell_again()
             self._wanted.clear()
             if not self._pool.is_complete:
                 continue
-            await self.report()
+            await self.report(same_after_s=(_SAME_AGAIN - 0.5) * interval_s)
             if is_first:
                 is_first = False
                 await asyncio.get_running_loop().run_in_executor(self._executor, self._forget_past)
             await asyncio.sleep(_LEAST_INTERVAL_S)
 
-    async def report(self, *, is_last: bool = False) -> None:
-        """Write one report; a store that is away is logged once and tried again with the next."""
+    async def report(self, *, is_last: bool = False, same_after_s: float = 0.0) -> None:
+        """Write one report; a store that is away is logged once and tried again with the next.
+
+        Args:
+            is_last: the replica ends.
+            same_after_s: how old the last one must be to be written again where nothing but the time has changed.
+        """
         report = self._describe(ready=self._pool.is_ready and not is_last)
+        if self._written is not None and _tells_nothing_new(report, self._written, same_after_s):
+            return
         try:
             await asyncio.get_running_loop().run_in_executor(self._executor, write_report, self._store, report)
-            self._problem = None
+            self._problem, self._written = None, report
         except WorldError as error:
             problem = " ".join(str(error).split())
             if problem != self._problem:
@@ -134,6 +147,11 @@ class Reporter:
                 delete_report(self._store, report.pool, replica=report.replica)
         except WorldError as error:
             log.debug("past reports cannot be deleted", extra=fields(problem=str(error)))
+
+
+def _tells_nothing_new(report: ReplicaReport, written: ReplicaReport, same_after_s: float) -> bool:
+    is_young = 0 <= report.at_s - written.at_s < same_after_s
+    return is_young and replace(written, at_s=report.at_s) == report
 
 
 def _bot_report(entry: Resident, rates: Mapping[BotId, float]) -> BotReport:

@@ -82,6 +82,7 @@ def test_a_drain_is_told_asked_for_and_taken_back(cli: Cli, world: World) -> Non
     assert f"- {victim} (drained)" in ended.stdout
     ended = cli(*_plan(cli, world, "--drain", victim, "--wait", "--wait-s", "0", command="apply"))
     assert ended.exit_code == 1
+    assert "shards moved, 0 warm" in ended.stderr
     assert "1 pools still to be left" in ended.stderr
     assert "has not finished in time" in ended.stderr
     assert read_intents(world.store).drain == (victim,)
@@ -90,7 +91,24 @@ def test_a_drain_is_told_asked_for_and_taken_back(cli: Cli, world: World) -> Non
     assert read_intents(world.store) == Intents()
 
 
-def test_waiting_ends_when_the_controller_is_done(cli: Cli, world: World) -> None:
+def test_a_quarantine_is_told_asked_for_and_taken_back(cli: Cli, world: World) -> None:
+    """How many shards go to pools that are not warm is told before; `pools` tells it as long as it lasts."""
+    victim = min(world.table().pools)
+    ended = cli(*_plan(cli, world, "--quarantine", victim))
+    assert f"- {victim} (quarantined)" in ended.stdout
+    assert "shards have no pool but quarantined ones" in ended.stderr
+    assert read_intents(world.store) == Intents()
+    told = cli.document(*_plan(cli, world, "--quarantine", victim, command="apply"))
+    (routes,) = world.table().families.values()
+    assert told["movedAtOnce"] == sum(pools == (victim,) for pools in routes.shards) > 0
+    assert read_intents(world.store).quarantine == (victim,)
+    assert f"{victim} is quarantined" in cli("pools", "--store", world.store.url).stderr
+    document = cli.document(*_plan(cli, world, "--undo-quarantine", victim, command="apply"))
+    assert document["intents"]["quarantine"] == []
+    assert read_intents(world.store) == Intents()
+
+
+def test_waiting_ends_when_the_controller_the_controller_is_done(cli: Cli, world: World) -> None:
     """Nothing to do is done at once."""
     ended = cli(*_plan(cli, world, "--wait", command="apply"))
     assert ended.exit_code == 0, ended.stderr
@@ -126,6 +144,8 @@ WRONG = {
     "a family alone": (("plan", "--family", FAMILY), 2, "give --add N"),
     "too many": (("plan", "--add", "1000"), 2, "at most 1000"),
     "not drained": (("apply", "--undo-drain", POOLS[0]), 1, "is not being drained; there are no drained pools"),
+    "not quarantined": (("apply", "--undo-quarantine", POOLS[0]), 1, "there are no quarantined pools"),
+    "no pool to quarantine": (("plan", "--quarantine", "nobody"), 1, "there is no pool nobody"),
     "nothing": (("apply",), 2, "nothing to apply"),
 }
 

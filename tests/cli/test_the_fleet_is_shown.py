@@ -143,6 +143,19 @@ def test_a_move_is_explained_while_it_goes_on(elsewhere: Cli, fleet: ObjectStore
     assert (pools[POOLS[2]]["warmingShards"], pools[old]["lingeringShards"]) == (1, 1)
 
 
+def test_a_move_that_waits_for_its_turn_is_explained(elsewhere: Cli, fleet: ObjectStore) -> None:
+    """It has not begun: no pool warms, and the reason is told."""
+    shard = shard_of(bot_hash("acme-banking"), 2)
+    table = table_of(epoch=8, targets={shard: Target((POOLS[2],), Epoch(0))})
+    TableStore(fleet).publish(table, previous_etag=fleet.get(TABLE_CURRENT).etag)
+    told = elsewhere.document("explain", "acme-banking")
+    assert {pool["pool"]: pool["role"] for pool in told["detail"]["shard"]["pools"]}[POOLS[2]] == "planned"
+    assert told["detail"]["shard"]["goingSince"] is None
+    assert f"It will move to {POOLS[2]} when its turn comes" in " ".join(told["why"])
+    pools = {line["pool"]: line for line in elsewhere.document("pools")["pools"]}
+    assert (pools[POOLS[2]]["warmingShards"], pools[POOLS[2]]["plannedShards"]) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("bot", "told"),
     [("globex-old", "It is retired"), ("globex-hr", "the first request loads it there")],

@@ -60,7 +60,7 @@ def _routes(random: Random, key: FamilyKey, epoch: int) -> FamilyRoutes:
         bits,
         {name: random.choice(_URLS).format(name) for name in names},
         tuple(rank_pools(shard, bits, names)[: random.randint(1, 4)] if count > 2 else some() for shard in shards),
-        {shard: Target(some(), Epoch(random.randint(1, epoch))) for shard in moving[::2]},
+        {shard: Target(some(), Epoch(random.randint(0, epoch))) for shard in moving[::2]},
         {shard: Linger(some(), random.random() * 2e9) for shard in moving[1:]},
     )
 

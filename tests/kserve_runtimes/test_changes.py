@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from botshard.bots.rollouts import retire, rollback
-from botshard.sharding.ids import PoolName
+from botshard.sharding.ids import BotId, PoolName
 from botshard.sharding.residency import Residency
-from botshard.store.layout import TABLE_CURRENT
+from botshard.store.layout import TABLE_CURRENT, catalog_key_of
 from tests.kserve_runtimes.bot_folders import linear_folder
 from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Replica
@@ -163,3 +163,31 @@ def test_a_pool_that_nobody_named_yet_is_ready_and_empty(torch_zygote: Zygote, f
     with Replica(torch_zygote, fleet, PoolName("realtime-torch-00000000-000000")).wait_ready() as replica:
         answer = replica.multiply("one")
         assert (answer.status, answer.headers["x-botshard-epoch"]) == (404, "0")
+
+
+def test_a_replica_that_cannot_know_its_bots_takes_over_no_shard(
+    torch_zygote: Zygote, fleet: Fleet, tmp_path: Path
+) -> None:
+    """A catalog object that was damaged before it started: 503 for its bots, the others are served, nothing is warm."""
+    fleet.publish(linear_folder(tmp_path, "one"), linear_folder(tmp_path, "two"))
+    good = fleet.store.get(catalog_key_of(BotId("one"))).data
+    fleet.store.put(catalog_key_of(BotId("one")), good[: len(good) // 2])
+    epoch = fleet.publish_table({KEY: [OTHER]}, targets={KEY: POOL})
+    with Replica(torch_zygote, fleet, POOL).wait_ready() as replica:
+        answer = replica.multiply("one")
+        assert (answer.status, answer.headers.get("retry-after") is not None) == (503, True)
+        assert catalog_key_of(BotId("one")) in answer.error
+        assert replica.multiply("two").status == 200
+        assert replica.multiply("three").status == 404
+        eventually(lambda: fleet.report(POOL, replica.name))
+        report = fleet.report(POOL, replica.name)
+        assert report is not None
+        assert (report.ready, report.warmed_epoch) == (True, 0)
+        fleet.store.put(catalog_key_of(BotId("one")), good)
+
+        def warmed() -> bool:
+            report = fleet.report(POOL, replica.name)
+            return report is not None and report.warmed_epoch == epoch
+
+        eventually(warmed, within_s=20.0)
+        assert replica.multiply("one").status == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,20 @@ def test_reports_tell_footprint_and_rate_of_each_bot(replica: Replica, fleet: Fl
     assert report.requests_total == 30
     assert report.resident_bytes == report.bots[BotId("three")].footprint_bytes
     assert report.base_rss_bytes > 0
+
+
+def test_a_report_whose_only_news_is_the_time_is_written_more_rarely(replica: Replica, fleet: Fleet) -> None:
+    """Every third interval: young enough for whoever asks whether the replica lives, and a third of the writing."""
+    times_s: list[float] = []
+
+    def are_rare() -> bool:
+        report = fleet.report(POOL, replica.name)
+        if report is not None and report.at_s not in times_s:
+            times_s.append(report.at_s)
+        gaps_s = [after - before for before, after in pairwise(times_s[-4:])]
+        return len(gaps_s) == 3 and min(gaps_s) > 2.4 * 0.3
+
+    eventually(are_rare)
 
 
 def test_a_store_that_is_away_is_told_apart_from_a_bot_that_does_not_exist(replica: Replica, fleet: Fleet) -> None:

@@ -157,3 +157,61 @@ async def test_replicas_follow_what_is_in_flight(make_place: Callable[[PoolGroup
         place.ready(replica)
     status = place.pool.status()
     assert (status.phase, status.ready_replicas, len(status.members)) == (PoolPhase.READY, 3, 3)
+
+
+async def test_old_replicas_are_replaced_one_after_the_other(make_place: Callable[[PoolGroupSpec], Place]) -> None:
+    """A new one is ready before an old one goes, never more than one above the floor, and the old ones are gone."""
+    place = make_place(_realtime(2))
+    pool = place.pool
+    pool.tick()
+    old = place.make_ordered(_PAUSES)
+    for replica in old:
+        place.ready(replica)
+        assert replica.process is not None
+        replica.process.code_ticks = 1
+    pool.replace_before_ticks = 2
+    for left in (1, 0):
+        pool.tick()
+        pool.tick()
+        (new,) = place.make_ordered(_PAUSES)
+        pool.tick()
+        assert [replica.stopping for replica in old].count(False) == left + 1
+        assert pool.status().phase is PoolPhase.READY
+        place.ready(new)
+        pool.tick()
+
+        async def is_gone(left: int = left) -> bool:
+            return sum(replica.name in pool.replicas for replica in old) == left
+
+        await aeventually(is_gone)
+        assert pool.is_newer_than(2) == (left == 0)
+    pool.tick()
+    assert len(pool.replicas) == 2
+
+
+async def test_a_new_replica_that_does_not_come_up_replaces_nothing(
+    make_place: Callable[[PoolGroupSpec], Place],
+) -> None:
+    """The old one goes on, the pool is ready, and another one is tried after a pause."""
+    place = make_place(_realtime())
+    pool = place.pool
+    pool.tick()
+    (old,) = place.make_ordered(_PAUSES)
+    place.ready(old)
+    assert old.process is not None
+    old.process.code_ticks = 1
+    pool.replace_before_ticks = 2
+    for _ in range(3):
+
+        async def ordered() -> bool:
+            pool.tick()
+            return bool(place.make_ordered("raise SystemExit(1)"))
+
+        await aeventually(ordered)
+
+        async def ended() -> bool:
+            return [replica for replica in pool.replicas.values() if replica.process] == [old]
+
+        await aeventually(ended)
+        assert pool.status().phase is PoolPhase.READY
+    assert not old.stopping

@@ -138,3 +138,99 @@ async def test_a_program_that_cannot_be_started_is_tried_again(tmp_path: Path, m
         assert program.process is None
     await aeventually(lambda: _started(tmp_path, 1))
     await _close(program)
+
+
+async def test_a_program_is_replaced_by_one_that_is_ready(tmp_path: Path) -> None:
+    """Both run until the new one says that it serves; only then the old one is told to end."""
+    program = _program(tmp_path, _PAUSES)
+    program.start()
+    await aeventually(lambda: _started(tmp_path, 1))
+    first = program.process
+    assert first is not None
+    assert program.notice(first.pid, ready=True)
+    program.replace()
+    await aeventually(lambda: _started(tmp_path, 2))
+    program.replace()  # goes on with what has begun
+    assert program.process is first
+    assert first.is_alive
+    assert [record.ready for record in program.records()] == [True, False]
+    second = program.records()[1].pid
+    assert program.notice(second, ready=True)
+    assert program.process is not None
+    assert (program.process.pid, program.ready) == (second, True)
+
+    async def is_alone() -> bool:
+        return program.is_newer_than(program.process.code_ticks if program.process else 0)
+
+    await aeventually(is_alone)
+    assert not first.is_alive
+    assert not program.notice(first.pid, ready=True)
+    assert len(_starts(tmp_path)) == 2
+    await _close(program)
+
+
+async def test_a_successor_that_does_not_come_up_replaces_nothing(tmp_path: Path) -> None:
+    """The program before goes on, and another one is tried after a pause."""
+    text = f"if len(open({str(tmp_path / 'starts')!r}).readlines()) > 1: raise SystemExit(3)\n{_PAUSES}"
+    program = _program(tmp_path, text)
+    program.start()
+    await aeventually(lambda: _started(tmp_path, 1))
+    first = program.process
+    assert first is not None
+    program.on_ready(ready=True)
+
+    async def tried_again() -> bool:
+        program.replace()
+        return len(_starts(tmp_path)) >= 3
+
+    await aeventually(tried_again)
+    assert program.process is first
+    assert program.ready
+    starts = [at_s for at_s, _ in _starts(tmp_path)]
+    assert starts[2] - starts[1] >= 0.2
+
+    async def is_alone() -> bool:
+        return len(program.records()) == 1
+
+    await aeventually(is_alone)
+    await _close(program)
+
+
+async def test_a_program_that_ends_while_it_is_replaced_is_followed_by_its_successor(tmp_path: Path) -> None:
+    """There is one already: no third one is started."""
+    program = _program(tmp_path, _PAUSES)
+    program.start()
+    await aeventually(lambda: _started(tmp_path, 1))
+    first = program.process
+    assert first is not None
+    program.replace()
+    await aeventually(lambda: _started(tmp_path, 2))
+    second = program.records()[1].pid
+    first.send(signal.SIGKILL)
+
+    async def has_followed() -> bool:
+        return program.process is not None and program.process.pid == second
+
+    await aeventually(has_followed)
+    assert not program.ready
+    assert len(program.records()) == 1
+    assert len(_starts(tmp_path)) == 2
+    await _close(program)
+
+
+async def test_a_keeper_goes_on_with_a_program_and_its_successor(tmp_path: Path) -> None:
+    """Of two that were written down, the second one follows the first as soon as it is ready."""
+    program = _program(tmp_path, _PAUSES)
+    processes = [spawn([sys.executable, "-m", "tiny"], program.environ) for _ in range(2)]
+    await aeventually(lambda: _started(tmp_path, 2))
+    program.adopt(processes[0], ready=True)
+    program.adopt(processes[1], ready=False)
+    assert program.process is processes[0]
+    program.notice(processes[1].pid, ready=True)
+    assert program.process is processes[1]
+
+    async def is_alone() -> bool:
+        return not processes[0].is_alive
+
+    await aeventually(is_alone)
+    await _close(program)

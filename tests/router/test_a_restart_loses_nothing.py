@@ -66,3 +66,40 @@ async def test_a_router_that_is_stopped_while_it_starts_ends_at_once(fleet: Flee
     await router.following.stop()
     router.pools.close()
     store.close()
+
+
+async def test_a_request_that_was_sent_before_anybody_could_know_is_answered(fleet: Fleet) -> None:
+    """A router that is told to stop reads it, also on a kept connection, and says that the connection ends."""
+    fleet.publish_bots("bot")
+    async with upstream(infer_answer("bot")) as server:
+        fleet.publish_table(server.url)
+        store = FileStore(fleet.folder)
+        router = assemble(Settings(store_url=fleet.url, drain_timeout_s=1.0), store)
+        listening = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(serve(router, listening))
+        new = await asyncio.open_connection(*listening.getsockname())
+        kept = await asyncio.open_connection(*listening.getsockname())
+        assert (await _ask(*kept)).startswith(b"HTTP/1.1 200 OK\r\n")
+        idle = await asyncio.open_connection(*listening.getsockname())
+        assert (await _ask(*idle)).startswith(b"HTTP/1.1 200 OK\r\n")
+        router.server.stop()
+        await asyncio.sleep(0.05)  # the router is in the midst of stopping
+        for connection in (new, kept):
+            head = await _ask(*connection)
+            assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"connection: close" in head.lower()
+            assert await connection[0].read() == b""
+        assert await asyncio.wait_for(idle[0].read(), 5) == b""
+        await asyncio.wait_for(serving, 5)
+        for _, writer in (new, kept, idle):
+            writer.close()
+        store.close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Ask and take the whole answer; its head."""
+    writer.write(_REQUEST.replace(b"connection: close\r\n", b""))
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    await reader.readexactly(length)
+    return head

@@ -158,7 +158,7 @@ async def test_a_bad_catalog_object_is_refused_and_its_bots_stay(fleet: Fleet) -
         async with running_router(fleet, poll_interval_s=60.0) as router:
             fleet.overwrite(catalog_key_of("bot"), b"damaged")  # type: ignore[arg-type]
             await router.infer("bot-that-is-not")
-            router.parts.following.catalog.refresh_bot("bot")  # type: ignore[arg-type]
+            router.parts.following._catalog.refresh_bot("bot")  # type: ignore[arg-type]
             await router.parts.following.poll()
             assert (await router.infer("bot")).status_code == 200
             assert await router.metric("botshard_router_refusals_total", document="catalog") == 1

@@ -10,10 +10,13 @@ import pytest
 
 from botshard.sharding.errors import WorldError
 from botshard.sharding.fleet import PoolSpec
+from botshard.sharding.ids import BotId, PoolName, VersionNumber
 from botshard.sharding.invariants import check_step, check_table
+from botshard.sharding.residency import Residency
 from botshard.sharding.units import MEBIBYTE
 from botshard.store.base import StoreUnavailableError
 from botshard.store.layout import CATALOG_HEAD, CONTROLLER_STATUS, TABLE_CURRENT, report_key
+from botshard.store.reports import BotReport
 from botshard.store.table import TableStore
 from shard_controller.local import LocalPools
 from tests.shard_controller.world import REALTIME, World
@@ -198,6 +201,57 @@ def test_reports_of_replicas_that_are_gone_are_forgotten(world: World) -> None:
     keys = {entry.key for entry in world.store.list("reports/")}
     assert report_key(pool, "r-dead") not in keys
     assert report_key(pool, "r1") in keys
+
+
+def test_a_replica_that_is_gone_is_forgotten_where_nothing_else_happens(world: World) -> None:
+    """Its report is deleted when it is old enough, without any change that would lead to a plan."""
+    world.publish(3)
+    controller = world.controller(replan_interval_s=3600.0)
+    world.settle(controller)
+    pool = next(iter(world.table().pools))
+    world.report(pool, "r-dead", warmed_epoch=1)
+    assert not controller.reconcile()
+    assert _has_report(world, pool, "r-dead")
+    world.now_s += 61
+    assert not controller.reconcile()
+    assert not _has_report(world, pool, "r-dead")
+
+
+def _has_report(world: World, pool: PoolName, replica: str) -> bool:
+    return report_key(pool, replica) in {entry.key for entry in world.store.list("reports/")}
+
+
+def test_a_report_without_news_leads_to_no_plan(world: World) -> None:
+    """That replicas live, over and over, is no reason to weigh thousands of bots again; a new measurement is."""
+    world.publish(3)
+    controller = world.controller()
+    world.settle(controller)
+    pool, epoch = next(iter(world.table().pools)), world.table().epoch
+    for footprint_bytes, is_planned in ((100, True), (100, False), (200, True), (200, False)):
+        world.now_s += 20
+        _measure(world, pool, epoch, footprint_bytes)
+        assert controller.reconcile() is is_planned
+
+
+def test_a_measurement_that_comes_too_soon_is_taken_up_when_it_is_time(world: World) -> None:
+    """It is not forgotten where no other report follows it."""
+    world.publish(3)
+    controller = world.controller(replan_interval_s=10.0)
+    world.settle(controller)
+    pool, epoch = next(iter(world.table().pools)), world.table().epoch
+    world.now_s += 20
+    _measure(world, pool, epoch, 100)
+    assert controller.reconcile()
+    world.now_s += 1
+    _measure(world, pool, epoch, 200)
+    assert [controller.reconcile(), controller.reconcile()] == [False, False]
+    world.now_s += 10
+    assert [controller.reconcile(), controller.reconcile()] == [True, False]
+
+
+def _measure(world: World, pool: PoolName, epoch: int, footprint_bytes: int) -> None:
+    bot = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=footprint_bytes)
+    world.report(pool, "r1", warmed_epoch=epoch, bots={BotId("bot-0"): bot})
 
 
 def test_a_store_that_is_away_stops_nothing_for_good(world: World, tmp_path: Path) -> None:

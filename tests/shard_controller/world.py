@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from botshard.local.home import LocalHome
 from botshard.sharding.catalog import Bot, FamilyKey, Version
 from botshard.sharding.fleet import PoolPhase, PoolStatus
 from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, TenantId, VersionNumber
+from botshard.sharding.residency import Residency
 from botshard.sharding.routing import RoutingTable
 from botshard.sharding.units import MEBIBYTE
 from botshard.store.catalog import CatalogStore
-from botshard.store.reports import ReplicaReport, write_report
+from botshard.store.reports import BotReport, ReplicaReport, write_report
 from botshard.store.table import TableStore
 from botshard.store.urls import open_store
 from shard_controller.group_files import GroupFiles
@@ -43,11 +44,14 @@ class World:
         self.groups = folder / "groups.yaml"
         self.groups.write_text(REALTIME)
         self.now_s = 1_000_000.0
+        self.budget_bots = 200
+        self.broken: dict[PoolName, set[str]] = {}
+        """Bots that replicas of a pool cannot load."""
         self._port = 40_000
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
 
-    def controller(self) -> Reconciler:
+    def controller(self, *, replan_interval_s: float = 0.0) -> Reconciler:
         """A controller that has just started."""
         groups = GroupFiles((self.groups,))
         home = LocalPools(self.home)
@@ -56,7 +60,8 @@ class World:
             home,
             Observer(self.store, home, groups, monotonic_s=lambda: self.now_s),
             grace_s=5.0,
-            replan_interval_s=0.0,
+            budget_bots=self.budget_bots,
+            replan_interval_s=replan_interval_s,
             now_s=lambda: self.now_s,
             monotonic_s=lambda: self.now_s,
         )
@@ -97,8 +102,17 @@ class World:
                 if self._reported.get((status.name, member)) != epoch:
                     self.report(status.name, member, warmed_epoch=epoch)
 
-    def report(self, pool: PoolName, replica: str, *, warmed_epoch: int, at_s: float | None = None) -> None:
-        """One replica's report, without bots."""
+    def report(
+        self,
+        pool: PoolName,
+        replica: str,
+        *,
+        warmed_epoch: int,
+        at_s: float | None = None,
+        bots: Mapping[BotId, BotReport] | None = None,
+    ) -> None:
+        """One replica's report; of its bots it says which it cannot load, and what it is told to."""
+        failed = BotReport(Residency.FAILED, VersionNumber(1), error="the blob is damaged")
         self._reported[pool, replica] = warmed_epoch
         write_report(
             self.store,
@@ -114,7 +128,7 @@ class World:
                 base_rss_bytes=0,
                 in_flight=0,
                 requests_total=0,
-                bots={},
+                bots={**{BotId(name): failed for name in self.broken.get(pool, ())}, **(bots or {})},
             ),
         )
 

@@ -145,7 +145,7 @@ def routes(draw: st.DrawFn, key: FamilyKey, epoch: int) -> FamilyRoutes:
         bits,
         {name: draw(st.sampled_from([url_of(name), "http://127.0.0.1:1", "https://x/y"])) for name in names},
         tuple(draw(some) for _ in range(1 << bits)),
-        draw(st.dictionaries(shards, st.builds(Target, some, st.integers(1, epoch).map(Epoch)), max_size=4)),
+        draw(st.dictionaries(shards, st.builds(Target, some, st.integers(0, epoch).map(Epoch)), max_size=4)),
         draw(st.dictionaries(shards, st.builds(Linger, some, seconds), max_size=4)),
     )
 

@@ -95,9 +95,9 @@ def lookup(table: bytes, bot_id: str, properties: dict[str, str]) -> tuple[int |
 
 def _answering(family: dict[str, Any], shard: int) -> list[str]:
     sets = [family["shards"][shard]]
-    sets += [
-        family[place][str(shard)]["pools"] for place in ("targets", "lingering") if str(shard) in family.get(place, {})
-    ]
+    target, linger = (family.get(place, {}).get(str(shard)) for place in ("targets", "lingering"))
+    sets += [target["pools"]] if target and target["since"] > 0 else []
+    sets += [linger["pools"]] if linger else []
     return _names(family, [index for indices in sets for index in indices])
 
 

@@ -329,3 +329,35 @@ def test_all_problems_are_told_at_once_up_to_a_page() -> None:
     entries: dict[str, object] = {f"bot {number}": {} for number in range(1000)}
     many = json.dumps({"format": "botshard.catalog/v1", "revision": 1, "bots": entries}).encode()
     assert len(refused("catalog", many).problems) == 50
+
+
+_VERSION = {"artifact": "0a" * 32, "bytes": 1, "group": "realtime", "framework": "torch", "publishedAtS": 1}
+PLAIN = {"tenant": "acme", "retired": False, "versions": [{"number": 1, **_VERSION}, {"number": 2, **_VERSION}]}
+STRANGE = [value for values in OF_ANOTHER_TYPE.values() for value in values]
+
+
+def _decoded(bots: dict[str, object]) -> tuple[object, set[str]]:
+    """The bot `b` or the fields of it that are refused."""
+    data = json.dumps({"format": "botshard.catalog/v1", "revision": 1, "bots": bots}).encode()
+    try:
+        decoded = {bot.id: bot for bot in decode_catalog(data)[1]}
+    except InvalidDocumentError as error:
+        return None, {f"{problem.field} {problem}" for problem in error.problems}
+    return {str(bot_id): bot for bot_id, bot in decoded.items()}["b"], set()
+
+
+@pytest.mark.parametrize("path", [path for path in places(PLAIN) if path], ids=lambda path: ".".join(map(str, path)))
+def test_an_entry_is_judged_alike_whichever_way_it_is_read(path: Path_) -> None:
+    """After one of its family was read, an entry is taken the short way if it is right: never if it is not."""
+    without = copy.deepcopy(PLAIN)
+    del at(without, path[:-1])[path[-1]]
+    entries = [without, *(changed_entry(path, value) for value in [*STRANGE, "a.b", 3, 2**63])]
+    for entry in entries:
+        assert _decoded({"a": PLAIN, "b": entry}) == _decoded({"b": entry})
+
+
+def changed_entry(path: Path_, value: object) -> object:
+    """`PLAIN` with something else at a place."""
+    entry = copy.deepcopy(PLAIN)
+    at(entry, path[:-1])[path[-1]] = value
+    return entry

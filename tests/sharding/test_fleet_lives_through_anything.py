@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from botshard.sharding.catalog import FamilyKey
+from botshard.sharding.fleet import FailedLoad
 from botshard.sharding.ids import Framework, GroupName
 from tests.sharding.building import LAZY, MIB, REALTIME, TORCH, group, load
 from tests.sharding.world import GRACE_S, World
@@ -26,9 +27,15 @@ bounds = st.fixed_dictionaries(
     },
 )
 
+FAILURES = [
+    FailedLoad("broken", everywhere=True),
+    FailedLoad("broken", everywhere=False),
+    FailedLoad(None, everywhere=False),
+]
+
 
 class Fleet(RuleBasedStateMachine):
-    """Publish, retire, measure, regroup, drain, add, lose, crash, wait: in any order."""
+    """Publish, retire, measure, regroup, drain, quarantine, add, lose, fail, crash, wait: in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,6 +89,43 @@ class Fleet(RuleBasedStateMachine):
         """At whatever point its drain has come to."""
         self.world.leaving.discard(data.draw(st.sampled_from(sorted(self.world.leaving))))
 
+    @precondition(lambda self: self.world.table is not None and self.world.table.pools)
+    @rule(data=st.data())
+    def quarantine_a_pool(self, data: st.DataObject) -> None:
+        """An operator wants a pool to be asked by nobody, now."""
+        assert self.world.table is not None
+        self.world.quarantined.add(data.draw(st.sampled_from(sorted(self.world.table.pools))))
+
+    @precondition(lambda self: self.world.quarantined)
+    @rule(data=st.data())
+    def do_not_quarantine_it_after_all(self, data: st.DataObject) -> None:
+        """It was something else."""
+        self.world.quarantined.discard(data.draw(st.sampled_from(sorted(self.world.quarantined))))
+
+    @precondition(lambda self: self.world.pools and self.world.bots)
+    @rule(data=st.data(), every=st.integers(1, 4), failure=st.sampled_from(FAILURES))
+    def bots_do_not_load(self, data: st.DataObject, every: int, failure: FailedLoad) -> None:
+        """Some bots cannot be loaded by a pool, or not by all replicas of it, or have not been yet."""
+        name = data.draw(st.sampled_from(sorted(self.world.pools)))
+        self.world.failing[name] = dict.fromkeys(list(self.world.bots)[::every], failure)
+
+    @precondition(lambda self: self.world.table is not None and self.world.bots)
+    @rule(every=st.integers(1, 6))
+    def files_are_lost(self, every: int) -> None:
+        """Some bots can be loaded nowhere any more; the pools that serve them have them in memory."""
+        self.world.lose_files(list(self.world.bots)[::every])
+
+    @precondition(lambda self: self.world.failing)
+    @rule(data=st.data())
+    def bots_load_after_all(self, data: st.DataObject) -> None:
+        """A replica tries again, and can."""
+        self.world.failing.pop(data.draw(st.sampled_from(sorted(self.world.failing))))
+
+    @rule(bots=st.sampled_from([1, 5, 30, 200]))
+    def change_the_budget(self, bots: int) -> None:
+        """The next controller may move fewer or more at a time."""
+        self.world.budget_bots = bots
+
     @precondition(lambda self: self.world.table is not None and self.world.table.families)
     @rule(data=st.data(), count=st.integers(0, 6))
     def add_pools(self, data: st.DataObject, count: int) -> None:
@@ -125,6 +169,16 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(rounds):
             self.world.control()
 
+    @rule(rounds=st.integers(2, 5))
+    def the_fleet_does_what_it_is_told(self, rounds: int) -> None:
+        """Pools come up and warm, graces end; what cannot be loaded stays so."""
+        for _ in range(rounds):
+            for name in self.world.pools:
+                self.world.give_url(name)
+                self.world.warm(name)
+            self.world.now_s += GRACE_S
+            self.world.control()
+
     @rule()
     def everything_calms_down(self) -> None:
         """It settles where placement says, from wherever it was."""
@@ -144,7 +198,7 @@ class Fleet(RuleBasedStateMachine):
 
 Fleet.TestCase.settings = settings(
     deadline=None,
-    max_examples=20,
+    max_examples=30,
     stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -63,7 +63,7 @@ def test_a_pool_is_drained_under_load_and_another_drain_is_taken_back(stack: Loc
         assert told["groupFiles"] == [str(stack.folder.path.parent / "groups.yaml")]
         ended = cli("apply", "--drain", first, "--wait", "--wait-s", "120", *where)
         assert ended.exit_code == 0, ended.stderr
-        assert "shards on their way" in ended.stderr
+        assert "shards moved" in ended.stderr
         table = _table(stack)
         assert first not in table.pools
         assert _is_settled(table, pools=2)

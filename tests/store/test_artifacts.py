@@ -92,6 +92,7 @@ def test_a_cached_artifact_needs_no_store(own_home: Home, files: dict[str, Path]
     store.close()
 
 
+@pytest.mark.parametrize("at_once_bytes", [1 << 20, 4], ids=["at-once", "streamed"])
 @pytest.mark.parametrize(
     ("key_of", "damage"),
     [
@@ -111,8 +112,11 @@ def test_a_damaged_object_is_refused_by_its_key(
     tmp_path: Path,
     key_of: Callable[[FileEntry, str], str],
     damage: Callable[[bytes], bytes],
+    at_once_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The error says which object, what was expected and what was found; nothing half is left; a repair works."""
+    monkeypatch.setattr("botshard.store.artifacts._AT_ONCE_BYTES", at_once_bytes)
     entry = describe_files(files)["model.safetensors"]
     key = key_of(entry, digest)
     good = store.get(key).data
@@ -196,7 +200,7 @@ def test_big_files_are_stored_and_checked_too(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files that are not sent at once; one that changes while it is sent does not stay under its old digest."""
-    monkeypatch.setattr("botshard.store.artifacts._SENT_AT_ONCE_BYTES", 1000)
+    monkeypatch.setattr("botshard.store.artifacts._AT_ONCE_BYTES", 1000)
     files = make_files(tmp_path / "bot", {"big": b"big" * 1000})
     manifest = ArtifactManifest(SPEC, describe_files(files))
 

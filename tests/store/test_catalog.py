@@ -13,9 +13,10 @@ from botshard.sharding.codec import encode_catalog
 from botshard.sharding.errors import CallerError, InvalidDocumentError
 from botshard.sharding.hashing import bot_hash
 from botshard.sharding.ids import BotId
-from botshard.store.base import ObjectStore, StoreUnavailableError
-from botshard.store.catalog import LISTING_INTERVAL_S, REFRESH_BOT_INTERVAL_S, CatalogFollower, CatalogStore, Edit
+from botshard.store.base import CorruptObjectError, ObjectStore, StoreUnavailableError
+from botshard.store.catalog import CatalogStore, Edit
 from botshard.store.catalog_documents import CatalogHead, decode_head, encode_head
+from botshard.store.catalog_follower import LISTING_INTERVAL_S, REFRESH_BOT_INTERVAL_S, CatalogFollower, whole_entry
 from botshard.store.layout import CATALOG_HEAD, catalog_key, catalog_key_of, catalog_name
 from tests.store.homes import Home, make_bot, start_process
 
@@ -111,7 +112,7 @@ def test_an_edit_that_fails_leaves_what_was_changed_before_it_announced(store: O
 
 def test_sixteen_publishers_lose_no_bot(home: Home, store: ObjectStore) -> None:
     """Twelve threads and four processes that publish at once: every bot is there and is announced."""
-    follower = CatalogFollower(home.open())
+    follower = CatalogFollower(home.open(), keep=whole_entry)
     follower.refresh()
     processes = [start_process(home, "publish", f"process{index}", "6") for index in range(4)]
 
@@ -140,7 +141,7 @@ def test_sixteen_publishers_lose_no_bot(home: Home, store: ObjectStore) -> None:
 
 def test_a_follower_tells_each_change_once(store: ObjectStore) -> None:
     """`refresh` returns the ids of bots that came, changed or went since the last one."""
-    catalog, follower = CatalogStore(store), CatalogFollower(store, clock_s=Clock())
+    catalog, follower = CatalogStore(store), CatalogFollower(store, keep=whole_entry, clock_s=Clock())
     catalog.change_many({ONE: setting(make_bot(ONE)), TWO: setting(make_bot(TWO))})
 
     assert follower.refresh() == {ONE, TWO}
@@ -161,7 +162,10 @@ def test_a_follower_tells_each_change_once(store: ObjectStore) -> None:
 def test_a_change_back_and_forth_is_followed(store: ObjectStore) -> None:
     """X → y → x has revisions 1, 2, 3: no etag returns, in MinIO neither, and no follower or writer is fooled."""
     catalog, clock = CatalogStore(store), Clock()
-    follower, slow = CatalogFollower(store, clock_s=clock), CatalogFollower(store, clock_s=clock)
+    follower, slow = (
+        CatalogFollower(store, keep=whole_entry, clock_s=clock),
+        CatalogFollower(store, keep=whole_entry, clock_s=clock),
+    )
     etags = []
     for versions in (1, 2, 1, 2):
         catalog.change(ONE, setting(make_bot(ONE, versions=versions)))
@@ -179,7 +183,7 @@ def test_a_change_back_and_forth_is_followed(store: ObjectStore) -> None:
 def test_a_publisher_that_dies_before_the_head_is_healed_by_the_listing(store: ObjectStore) -> None:
     """The change is seen when the next listing is due, without anybody publishing again."""
     clock = Clock()
-    follower = CatalogFollower(store, clock_s=clock)
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
     CatalogStore(store).change(TWO, setting(make_bot(TWO)))
     follower.refresh()
     write_unannounced(store, make_bot(ONE), revision=1)
@@ -195,7 +199,7 @@ def test_a_publisher_that_dies_before_the_head_is_healed_by_the_listing(store: O
 )
 def test_a_publisher_that_dies_before_the_head_is_healed_by_the_next_publish(store: ObjectStore, edit: Edit) -> None:
     """Publishing the same again is enough for the head to be right."""
-    follower = CatalogFollower(store, clock_s=Clock())
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=Clock())
     follower.refresh()
     write_unannounced(store, make_bot(ONE), revision=1)
 
@@ -218,7 +222,7 @@ def test_a_slow_publisher_does_not_take_the_head_back(store: ObjectStore) -> Non
 
 def test_an_object_restored_from_an_old_copy_goes_beyond_the_head(store: ObjectStore) -> None:
     """The next change of it gets a revision that nobody has seen, so that followers take it up."""
-    catalog, follower = CatalogStore(store), CatalogFollower(store, clock_s=Clock())
+    catalog, follower = CatalogStore(store), CatalogFollower(store, keep=whole_entry, clock_s=Clock())
     catalog.change(ONE, setting(make_bot(ONE)))
     old_copy = store.get(catalog_key_of(ONE)).data
     catalog.change(ONE, setting(make_bot(ONE, versions=2)))
@@ -234,7 +238,7 @@ def test_an_object_restored_from_an_old_copy_goes_beyond_the_head(store: ObjectS
 def test_a_bot_that_is_asked_for_is_looked_up_at_once_but_not_too_often(store: ObjectStore) -> None:
     """`refresh_bot` sees an unannounced change, asks once an interval, and its find is told by `refresh`."""
     clock = Clock()
-    follower = CatalogFollower(store, clock_s=clock)
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
     follower.refresh()
     assert follower.refresh_bot(ONE) is None
     write_unannounced(store, make_bot(ONE), revision=1)
@@ -267,7 +271,7 @@ def test_a_damaged_object_is_refused_and_the_last_good_one_stays(
 ) -> None:
     """The problem names key and field; other objects go on; a repair is taken up."""
     catalog, clock = CatalogStore(store), Clock()
-    follower = CatalogFollower(store, clock_s=clock)
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
     catalog.change(ONE, setting(make_bot(ONE)))
     follower.refresh()
     good = store.get(catalog_key_of(ONE)).data
@@ -292,10 +296,28 @@ def test_a_damaged_object_is_refused_and_the_last_good_one_stays(
     assert follower.problems == {}
 
 
+def test_a_bot_of_an_object_that_was_never_read_is_not_taken_for_absent(store: ObjectStore) -> None:
+    """A follower that begins while an object is damaged cannot tell which bots are in it, and says so."""
+    catalog, clock = CatalogStore(store), Clock()
+    catalog.change(ONE, setting(make_bot(ONE)))
+    good = store.get(catalog_key_of(ONE)).data
+    store.put(catalog_key_of(ONE), good[:-20])
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
+    follower.refresh()
+    for _ in range(2):
+        with pytest.raises(CorruptObjectError, match=catalog_key_of(ONE)):
+            follower.refresh_bot(ONE)
+    assert follower.refresh_bot(TWO) is None
+    store.put(catalog_key_of(ONE), good)
+    clock.now_s += REFRESH_BOT_INTERVAL_S
+
+    assert follower.refresh_bot(ONE) == make_bot(ONE)
+
+
 @pytest.mark.parametrize("data", [b"{", b'{"format":"botshard.catalog-head/v1","revision":0,"objects":{"zz":1}}'])
 def test_a_damaged_head_stops_nobody(store: ObjectStore, data: bytes) -> None:
     """Followers list instead, and the next publisher writes a new head."""
-    catalog, follower = CatalogStore(store), CatalogFollower(store, clock_s=Clock())
+    catalog, follower = CatalogStore(store), CatalogFollower(store, keep=whole_entry, clock_s=Clock())
     catalog.change(ONE, setting(make_bot(ONE)))
     follower.refresh()
     write_unannounced(store, make_bot(ONE, versions=2), revision=2)
@@ -312,7 +334,7 @@ def test_a_damaged_head_stops_nobody(store: ObjectStore, data: bytes) -> None:
 def test_objects_that_vanish_stay_in_force_and_are_told(store: ObjectStore) -> None:
     """Somebody emptied the bucket: nothing is unpublished by that, and all is well when it is back."""
     clock = Clock()
-    follower = CatalogFollower(store, clock_s=clock)
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
     CatalogStore(store).change(ONE, setting(make_bot(ONE)))
     follower.refresh()
     kept = {entry.key: store.get(entry.key).data for entry in store.list("")}
@@ -334,7 +356,7 @@ def test_objects_that_vanish_stay_in_force_and_are_told(store: ObjectStore) -> N
 def test_no_change_is_lost_by_an_outage_in_between(own_home: Home) -> None:
     """A follower that fails half way tells everything once the store is back."""
     store = own_home.open()
-    follower = CatalogFollower(store, clock_s=Clock())
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=Clock())
     CatalogStore(store).change(ONE, setting(make_bot(ONE)))
     own_home.take_away()
     for _ in range(2):
@@ -352,7 +374,7 @@ def test_a_bot_that_could_not_be_looked_up_is_not_taken_for_absent(own_home: Hom
     """Also who asks again within the interval is told of the outage, not that there is no such bot."""
     clock = Clock()
     store = own_home.open()
-    follower = CatalogFollower(store, clock_s=clock)
+    follower = CatalogFollower(store, keep=whole_entry, clock_s=clock)
     CatalogStore(store).change(ONE, setting(make_bot(ONE)))
     own_home.take_away()
     for _ in range(3):

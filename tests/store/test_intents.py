@@ -21,12 +21,17 @@ from botshard.store.intents import (
 )
 from botshard.store.layout import CONTROLLER_INTENTS
 
-ASKED = Intents((PoolName("a-pool"), PoolName("b-pool")), {FamilyId("torch-00000000"): 3})
+ASKED = Intents((PoolName("a-pool"), PoolName("b-pool")), {FamilyId("torch-00000000"): 3}, (PoolName("c-pool"),))
 REFUSED = {
     "another format": (b'{"format":"x"}', "format"),
     "an unknown field": (b'{"format":"botshard.intents/v1","drain":[],"morePools":{},"x":1}', "x"),
     "no pool's name": (b'{"format":"botshard.intents/v1","drain":["A B"],"morePools":{}}', "drain[0]"),
     "a pool twice": (b'{"format":"botshard.intents/v1","drain":["a","a"],"morePools":{}}', "drain[1]"),
+    "no quarantined pool's name": (
+        b'{"format":"botshard.intents/v1","drain":[],"quarantine":[1],"morePools":{}}',
+        "quarantine[0]",
+    ),
+    "no list of pools": (b'{"format":"botshard.intents/v1","drain":[],"quarantine":"a","morePools":{}}', "quarantine"),
     "no number": (b'{"format":"botshard.intents/v1","drain":[],"morePools":{"torch-1":0}}', "morePools.torch-1"),
     "no family": (b'{"format":"botshard.intents/v1","drain":[],"morePools":{"' + b"x" * 30 + b'":1}}', "morePools.x"),
     "half of it": (b'{"format":"botshard.int', "one JSON object"),
@@ -44,6 +49,17 @@ def test_what_is_written_is_read(store: FileStore) -> None:
     assert read_intents(store) == Intents()
     assert change_intents(store, lambda _: ASKED) == read_intents(store) == ASKED
     assert encode_intents(replace(ASKED, drain=ASKED.drain[::-1])) == encode_intents(ASKED)
+
+
+def test_a_document_without_quarantine_asks_for_none() -> None:
+    """As they were written before there was any."""
+    assert decode_intents(b'{"format":"botshard.intents/v1","drain":["a"],"morePools":{}}') == Intents((PoolName("a"),))
+
+
+def test_pools_that_are_gone_are_asked_for_no_more() -> None:
+    """Neither to be drained nor to be quarantined; together they are those that are to be left."""
+    assert ASKED.leaving == {"a-pool", "b-pool", "c-pool"}
+    assert ASKED.without({PoolName("a-pool"), PoolName("c-pool")}).leaving == {"b-pool"}
 
 
 @pytest.mark.parametrize(("data", "field"), REFUSED.values(), ids=REFUSED)

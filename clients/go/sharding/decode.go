@@ -106,11 +106,12 @@ func (d *decoding) readFamily(entry fields) {
 		d.refuse(entry.at("shards"), json.Number(strconv.Itoa(len(lists))),
 			fmt.Sprintf("%d lists of indices, since bits is %d", 1<<bits, bits))
 	}
-	read.targets = d.readMoves(entry, "targets", bits, rows, "since", func(move fields) {
-		move.integer("since", 1, d.table.epoch)
+	read.targets = d.readMoves(entry, "targets", bits, rows, "since", func(move fields) bool {
+		return move.integer("since", 0, d.table.epoch) > 0 // 0: planned, and its pools do not answer yet
 	})
-	read.lingering = d.readMoves(entry, "lingering", bits, rows, "untilS", func(move fields) {
+	read.lingering = d.readMoves(entry, "lingering", bits, rows, "untilS", func(move fields) bool {
 		move.number("untilS", 0)
+		return true
 	})
 	d.table.families[key] = read
 }
@@ -132,7 +133,7 @@ func (d *decoding) readPools(entry fields) []Pool {
 }
 
 func (d *decoding) readMoves(
-	entry fields, name string, bits int, rows rows, when string, check func(fields),
+	entry fields, name string, bits int, rows rows, when string, answer func(fields) bool,
 ) map[uint32][]Pool {
 	if _, present := entry.values[name]; !present {
 		return nil
@@ -147,8 +148,10 @@ func (d *decoding) readMoves(
 			continue
 		}
 		move.only("pools", when)
-		read[uint32(shard)] = rows.read(move.at("pools"), move.values["pools"])
-		check(move)
+		pools := rows.read(move.at("pools"), move.values["pools"])
+		if answer(move) {
+			read[uint32(shard)] = pools
+		}
 	}
 	return read
 }

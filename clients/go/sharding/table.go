@@ -62,8 +62,8 @@ func (t *Table) Shard(family FamilyKey, botHash uint64) (uint32, bool) {
 	return Shard(botHash, found.bits), true
 }
 
-// Answering is every pool that answers for a bot, each once: those of [Table.LookupHash], those that its shard is going
-// to, and those that it has just left. Any other pool refuses with 421.
+// Answering is every pool that answers for a bot, each once: those of [Table.LookupHash], those that its shard is on
+// its way to, and those that it has just left. Any other pool refuses with 421, also one that a move is only planned to.
 func (t *Table) Answering(family FamilyKey, botHash uint64) []Pool {
 	found := t.families[family]
 	if found == nil {

@@ -116,8 +116,9 @@ class Families {
     return {
       bits,
       shards: lists.map((list, shard) => rows.read(`${entry.at("shards")}[${shard}]`, list)),
-      targets: readMoves(entry, "targets", bits, rows, "since", (move) => move.integer("since", 1n, this.epoch)),
-      lingering: readMoves(entry, "lingering", bits, rows, "untilS", (move) => move.number("untilS", 0)),
+      // 0: planned, and its pools do not answer yet.
+      targets: readMoves(entry, "targets", bits, rows, "since", (move) => move.integer("since", 0n, this.epoch) > 0n),
+      lingering: readMoves(entry, "lingering", bits, rows, "untilS", (move) => move.number("untilS", 0) >= 0),
     };
   }
 
@@ -140,7 +141,7 @@ function readMoves(
   bits: number,
   rows: Rows,
   when: string,
-  check: (move: Fields) => void,
+  answers: (move: Fields) => boolean,
 ): Map<number, readonly Pool[]> {
   const read = new Map<number, readonly Pool[]>();
   if (!entry.members.has(name)) return read;
@@ -151,8 +152,8 @@ function readMoves(
     }
     const move = moves.inner(text);
     move.only("pools", when);
-    read.set(Number(text), rows.read(move.at("pools"), move.members.get("pools")));
-    check(move);
+    const pools = rows.read(move.at("pools"), move.members.get("pools"));
+    if (answers(move)) read.set(Number(text), pools);
   }
   return read;
 }

@@ -69,8 +69,8 @@ export class Table {
   }
 
   /**
-   * Every pool that answers for a bot, each once: those of {@link lookupHash}, those that its shard is going to, and
-   * those that it has just left. Any other pool refuses with 421.
+   * Every pool that answers for a bot, each once: those of {@link lookupHash}, those that its shard is on its way to,
+   * and those that it has just left. Any other pool refuses with 421, also one that a move is only planned to.
    */
   answering(family: FamilyKey, hash: bigint): readonly Pool[] {
     const routes = this.#families.get(familyText(family));

@@ -1,0 +1,82 @@
+"""What the controller holds of a large catalog, and that a look takes up only what has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from botshard.sharding.catalog import FamilyKey
+from botshard.sharding.ids import BotId, Framework, GroupName
+from botshard.sharding.units import MEBIBYTE
+from shard_controller.group_files import GroupFiles
+from shard_controller.local import LocalPools
+from shard_controller.observe import Observer
+from tests.catalogs import bytes_a_bot, make_bots, write_catalog
+from tests.shard_controller.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world without bots."""
+    return World(tmp_path)
+
+
+def observer_of(world: World) -> Observer:
+    groups = GroupFiles((world.groups,))
+    return Observer(world.store, LocalPools(world.home), groups, monotonic_s=lambda: world.now_s)
+
+
+def test_a_controller_holds_a_bot_in_some_hundred_bytes(world: World) -> None:
+    """5,000 bots of different sizes: their loads, ready for planning, over the ids themselves."""
+    bots = make_bots(5_000, FamilyKey(GroupName("realtime"), Framework("torch")))
+    write_catalog(world.store, bots)
+
+    def look() -> Observer:
+        observer = observer_of(world)
+        observer.look()
+        observer.observation()
+        return observer
+
+    held_bytes, observer = bytes_a_bot(bots, look)
+
+    assert len(observer.observation().snapshot.bots) == 5_000
+    assert held_bytes < 400
+
+
+def test_a_look_makes_only_the_loads_of_bots_that_changed(world: World) -> None:
+    """What did not change is the same object as before; retired bots are gone."""
+    world.publish(100)
+    observer = observer_of(world)
+    observer.look()
+    before = {load.id: load for load in observer.observation().snapshot.bots}
+    world.publish(1, size_bytes=2 * MEBIBYTE)
+    world.retire(["bot-1"])
+
+    assert observer.look()
+    after = {load.id: load for load in observer.observation().snapshot.bots}
+    assert before.keys() - after.keys() == {BotId("bot-1")}
+    assert [bot_id for bot_id, load in after.items() if load is not before[bot_id]] == [BotId("bot-0")]
+    assert after[BotId("bot-0")].footprint_bytes > before[BotId("bot-0")].footprint_bytes
+    assert not observer.look()
+
+
+def test_a_group_is_held_as_long_as_a_bot_is_in_it(world: World) -> None:
+    """Bots are counted as they come, change and go: the last one that is retired lets the group go."""
+    world.publish(3)
+    controller = world.controller()
+    world.settle(controller)
+    groups = world.groups.read_text()
+    world.groups.write_text(groups.replace("{name: realtime}", "{name: another}"))
+    observer = observer_of(world)
+    observer.look()
+    assert "pool group realtime" in observer.problems()
+
+    world.publish(2, size_bytes=2 * MEBIBYTE)
+    world.retire(["bot-0", "bot-1"])
+    observer.look()
+    assert "pool group realtime" in observer.problems()
+
+    world.retire(["bot-2"])
+    observer.look()
+    assert "pool group realtime" not in observer.problems()

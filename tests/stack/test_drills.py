@@ -1,0 +1,53 @@
+"""The drills in short: pools are added, drained, split and killed, all that runs is replaced, and nobody notices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from benchmarks.report import Row
+from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, set_up
+from drills.pool_killed import kill_pools_in
+from drills.reshard import reshard_in
+from drills.rolling import roll_in
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A stack of two pool groups under load, every answer checked."""
+    with set_up(
+        tmp_path_factory.mktemp("drills"),
+        shapes={REALTIME: GroupShape(bots=16), NON_REALTIME: GroupShape(bots=6)},
+        bots={REALTIME: 20, NON_REALTIME: 4},
+        rates_per_s={REALTIME: 60.0, NON_REALTIME: 10.0},
+        seed=1,
+        warm_up_s=0.5,
+    ) as place:
+        yield place
+
+
+def _missed(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.ok is False]
+
+
+def test_re_shards_under_load(place: Place) -> None:
+    """Every bot is answered at any moment of random re-shards, by its own weights."""
+    assert not _missed(reshard_in(place, "reshard", rounds=3, seed=7, calm_s=0, kills=False))
+
+
+def test_re_shards_whose_controller_is_killed(place: Place) -> None:
+    """The same, and the next controller goes on where the one before was."""
+    assert not _missed(reshard_in(place, "controller-killed", rounds=2, seed=8, calm_s=0, kills=True))
+
+
+def test_all_that_runs_is_replaced_under_load(place: Place) -> None:
+    """`botshard roll` leaves no process of before but the front, and costs no request."""
+    assert not _missed(roll_in(place, rounds=1, calm_s=0))
+
+
+def test_a_pool_that_is_killed_harms_its_own_bots_at_most(place: Place) -> None:
+    """With two pools a shard nobody notices; with one, only its own bots wait or are told 503 with Retry-After."""
+    assert not _missed(kill_pools_in(place, rounds=1, seed=9, calm_s=0))
