@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self._ends_at_s = math.inf
         """When patience with a connection that is being closed ends."""
         self._cut_at_s = math.inf
-        """The same where it has not read all of its answer yet."""
+        """The same where bytes still come, or are still read."""
         self._idle_until_s = 0.0
         self._alarm = Alarm(self._loop, due=self._due, act=self._act)
 
@@ -153,11 +153,14 @@ class Connection(asyncio.Protocol):
         self._queue.append(refusal)
 
     def discard(self, size_bytes: int, /) -> None:
-        """Bytes that nobody wants; too many of them are left to the kernel."""
+        """Bytes that nobody wants. Many clients send all of a body before they read: a last answer waits for that."""
+        if self._is_lingering:
+            self._ends_at_s = min(monotonic() + self._limits.linger_s, self._cut_at_s)
+            return
         self._discarded_bytes += size_bytes
         if self._discarded_bytes <= self._limits.max_discard_bytes:
             return
-        if not self._queue and not self._is_lingering:
+        if not self._queue:
             self._end(linger=True)
         elif not self._reads_paused and not self.is_closing:
             self._reads_paused = True

@@ -16,7 +16,7 @@ class Limits:
     max_head_bytes: int = 64 << 10
     """Request line and headers, and trailers; more is 431."""
     max_discard_bytes: int = 256 << 10
-    """Of a body that nobody wants any more; beyond, the connection is closed."""
+    """Of a body that nobody wants any more; beyond, the answer is the connection's last."""
     max_queued: int = 16
     """Requests that wait behind the one that is answered, before reading pauses."""
     buffered_body_bytes: int = 64 << 10
@@ -30,8 +30,8 @@ class Limits:
     body_timeout_s: float = 30.0
     """Between two pieces of a body that an application reads; more is 408. Hot requests have a deadline instead."""
     write_timeout_s: float = 60.0
-    """A peer that reads nothing of its answer."""
+    """A peer that reads nothing of its answer; also the most that lingering takes."""
     linger_s: float = 2.0
-    """After an answer that came before the request's end: closing at once could take the answer from the peer."""
+    """After the last byte of a request that was answered early: closing at once could take the answer from the peer."""
     first_request_s: float = 0.25
     """How long a connection that was just made may take to send its request once the server is told to end."""

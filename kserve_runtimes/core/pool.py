@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Final, TypeVar
@@ -317,10 +317,10 @@ class Pool:
         while not self._viewed.is_set():
             if self.problem is not None:
                 raise PoolNotReadyError(f"pool {self.name} cannot read its bots: {self.problem}", retry_after_s=1.0)
-            try:
-                await asyncio.wait_for(self._viewed.wait(), 0.05)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await self._viewed.wait()
 
     @staticmethod
     def _now_s() -> float:

@@ -36,6 +36,30 @@ async def test_a_body_over_the_limit_is_413(root: str, chunks: int | None) -> No
 
 
 @BOTH
+async def test_a_client_that_sends_all_before_it_reads_sees_the_413(root: str) -> None:
+    """Its body is many times what sockets hold."""
+    async with serving(SMALL) as served:
+        client = await served.connect()
+        await client.send(post(root, b"x" * 20_000_000))
+        await _refused(client, 413, "larger than 1000 bytes")
+
+
+async def _send_for_ever(client: Client) -> None:
+    async with asyncio.timeout(10):
+        await client.send(get("/hot/a", "content-length: 9000000000000", method="POST"))
+        while True:
+            await client.send(b"x" * 100_000)
+
+
+async def test_a_client_that_never_ends_its_body_is_cut_off() -> None:
+    """Also when it sends without a pause."""
+    async with serving(dataclasses.replace(SMALL, write_timeout_s=0.5)) as served:
+        client = await served.connect()
+        with pytest.raises(ConnectionError):
+            await _send_for_ever(client)
+
+
+@BOTH
 async def test_no_100_continue_for_a_body_over_the_limit(root: str) -> None:
     """The client is told before it sends."""
     async with serving(SMALL) as served:
