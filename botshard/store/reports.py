@@ -16,6 +16,7 @@ from botshard.store.layout import REPORTS_PREFIX, pool_reports_prefix, report_ke
 
 __all__ = [
     "MAX_ERROR_CHARS",
+    "RATE_TAU_S",
     "REPORT_FORMAT",
     "BotReport",
     "ReplicaReport",
@@ -28,6 +29,10 @@ __all__ = [
     "write_report",
 ]
 
+RATE_TAU_S = 60.0
+"""Rates in reports are means with this time constant: a new replica tells 63 % of what it is asked after so long.
+
+A burst is half forgotten after 42 s: long enough for a steady figure, short enough to follow a working day."""
 REPORT_FORMAT = "botshard.report/v1"
 MAX_ERROR_CHARS = 300
 """A reason for people, not a traceback: a replica with a thousand broken bots still writes a small object."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from botshard.sharding.catalog import FamilyKey
-from botshard.sharding.ids import BotId, Framework, GroupName
+from botshard.sharding.ids import BotId, Framework, GroupName, VersionNumber
+from botshard.sharding.residency import Residency
 from botshard.sharding.units import MEBIBYTE
+from botshard.store.reports import RATE_TAU_S, BotReport
 from shard_controller.group_files import GroupFiles
 from shard_controller.local import LocalPools
 from shard_controller.observe import Observer
@@ -24,7 +27,9 @@ def world(tmp_path: Path) -> World:
 
 def observer_of(world: World) -> Observer:
     groups = GroupFiles((world.groups,))
-    return Observer(world.store, LocalPools(world.home), groups, monotonic_s=lambda: world.now_s)
+    return Observer(
+        world.store, LocalPools(world.home), groups, now_s=lambda: world.now_s, monotonic_s=lambda: world.now_s
+    )
 
 
 def test_a_controller_holds_a_bot_in_some_hundred_bytes(world: World) -> None:
@@ -80,3 +85,28 @@ def test_a_group_is_held_as_long_as_a_bot_is_in_it(world: World) -> None:
     world.retire(["bot-2"])
     observer.look()
     assert "pool group realtime" not in observer.problems()
+
+
+def test_a_replica_that_is_gone_leaves_its_rate_to_its_successor(world: World) -> None:
+    """What it told last fades as fast as the successor's mean grows: no request is weighed twice or not at all."""
+    world.publish(1)
+    world.settle(world.controller())
+    (pool,) = world.table().pools
+    observer = observer_of(world)
+
+    def rate_per_s() -> float:
+        observer.look()
+        (load,) = observer.observation().snapshot.bots
+        return load.rate_per_s
+
+    def tell(replica: str, rate: float) -> None:
+        bot = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=1, rate_per_s=rate)
+        world.report(pool, replica, warmed_epoch=1, bots={BotId("bot-0"): bot})
+
+    died_at_s = world.now_s
+    tell("r-gone", 10.0)
+    assert rate_per_s() == pytest.approx(10.0)
+    for _ in range(6):
+        world.now_s += 20.0
+        tell("r1", 10.0 * (1 - math.exp((died_at_s - world.now_s) / RATE_TAU_S)))
+        assert rate_per_s() == pytest.approx(10.0, rel=0.2)

@@ -58,7 +58,7 @@ class World:
         return Reconciler(
             self.store,
             home,
-            Observer(self.store, home, groups, monotonic_s=lambda: self.now_s),
+            Observer(self.store, home, groups, now_s=lambda: self.now_s, monotonic_s=lambda: self.now_s),
             grace_s=5.0,
             budget_bots=self.budget_bots,
             replan_interval_s=replan_interval_s,
