@@ -113,4 +113,7 @@ def _measured(reports: Iterable[WeighedReport]) -> dict[BotId, tuple[int, float]
         for bot_id, bot in report.bots.items():
             footprint_bytes, rate_per_s = measured.get(bot_id, (0, 0.0))
             measured[bot_id] = max(footprint_bytes, bot.footprint_bytes), rate_per_s + kept_ratio * bot.rate_per_s
+        for bot_id, left_per_s in report.left_rates.items():
+            footprint_bytes, rate_per_s = measured.get(bot_id, (0, 0.0))
+            measured[bot_id] = footprint_bytes, rate_per_s + kept_ratio * left_per_s
     return measured

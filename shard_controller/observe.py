@@ -89,7 +89,10 @@ class Observer:
         if self._changed or self._seen is None:
             self._held_groups = self._groups_to_hold()
         reports = self._reports.refresh()
-        told, told_before = ({key: report.bots for key, report in of.items()} for of in (reports, self._reports_seen))
+        told, told_before = (
+            {key: (report.bots, report.left_rates) for key, report in of.items()}
+            for of in (reports, self._reports_seen)
+        )
         self.measured_anew = self.measured_anew or told != told_before or self._has_fading_rates(reports)
         self._reports_seen = reports
         warmed = warmed_epochs(reports.values(), self._statuses)
@@ -166,8 +169,8 @@ class Observer:
 
     def _has_fading_rates(self, reports: Reports) -> bool:
         """Whether a replica that is gone has told of requests: what of them counts becomes less, untold."""
-        gone = (report for report in reports.values() if is_gone(report, self._statuses))
-        return any(bot.rate_per_s for report in gone for bot in report.bots.values())
+        gone = [report for report in reports.values() if is_gone(report, self._statuses)]
+        return any(report.left_rates or any(bot.rate_per_s for bot in report.bots.values()) for report in gone)
 
     def _look_at_catalog(self) -> bool:
         """Whether a bot that is to be served came, went or weighs something else; counts what did, and no other."""

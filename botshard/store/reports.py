@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from botshard.sharding.errors import CallerError, InvalidDocumentError, Problem
 from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber, check_bot_id, check_pool_name
@@ -40,7 +40,7 @@ MAX_ERROR_CHARS = 300
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _STATES = {str(state): state for state in Residency}
 _FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
-_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "leftRates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ class ReplicaReport:
     in_flight: int
     requests_total: int
     bots: Mapping[BotId, BotReport]
+    left_rates: Mapping[BotId, float] = field(default_factory=dict)
+    """Requests a second of bots that it holds no more: they fade as those of whoever has the bot now grow."""
 
 
 def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
@@ -97,7 +99,7 @@ def encode_report(report: ReplicaReport, /) -> bytes:
 
     Raises: CallerError where a number is not finite.
     """
-    document = {
+    document: dict[str, object] = {
         "format": REPORT_FORMAT,
         "pool": report.pool,
         "replica": report.replica,
@@ -112,6 +114,8 @@ def encode_report(report: ReplicaReport, /) -> bytes:
         "requestsTotal": report.requests_total,
         "bots": {bot_id: _bot_document(bot) for bot_id, bot in sorted(report.bots.items())},
     }
+    if report.left_rates:
+        document["leftRates"] = dict(sorted(report.left_rates.items()))
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
@@ -148,6 +152,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
     for bot_id, bot in reader.members("bots"):
         if reader.note(check_bot_id(bot_id, bot.path)):
             bots[BotId(bot_id)] = _read_bot(bot)
+    left_rates = _read_left_rates(reader.inner("leftRates")) if "leftRates" in reader.value else {}
     report = ReplicaReport(
         pool=PoolName(reader.text("pool", check_pool_name)),
         replica=reader.text("replica", check_replica_name),
@@ -161,9 +166,18 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
         in_flight=reader.integer("inFlight"),
         requests_total=reader.integer("requestsTotal"),
         bots=bots,
+        left_rates=left_rates,
     )
     reader.finish(name)
     return report
+
+
+def _read_left_rates(reader: Reader) -> dict[BotId, float]:
+    return {
+        BotId(bot_id): reader.number(bot_id)
+        for bot_id in reader.value
+        if reader.note(check_bot_id(bot_id, reader.at(bot_id)))
+    }
 
 
 def _read_bot(reader: Reader) -> BotReport:

@@ -132,6 +132,7 @@ class Reporter:
             in_flight=self._notices.in_flight,
             requests_total=self._notices.requests,
             bots=bots,
+            left_rates=_left_rates(bots, rates),
         )
 
     def _forget_past(self) -> None:
@@ -170,6 +171,11 @@ def _error(entry: Resident) -> str | None:
         return failure.reason if failure else None
     serving = entry.slot.bot.version.number
     return f"version {failure.version} cannot be loaded, {serving} goes on: {failure.reason}"
+
+
+def _left_rates(bots: Mapping[BotId, BotReport], rates: Mapping[BotId, float]) -> dict[BotId, float]:
+    rounded = {bot_id: round(rate, 4) for bot_id, rate in rates.items() if bot_id not in bots}
+    return {bot_id: rate for bot_id, rate in rounded.items() if rate}
 
 
 def current_rss_bytes() -> int:

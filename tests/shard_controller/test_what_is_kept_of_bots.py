@@ -87,26 +87,33 @@ def test_a_group_is_held_as_long_as_a_bot_is_in_it(world: World) -> None:
     assert "pool group realtime" not in observer.problems()
 
 
-def test_a_replica_that_is_gone_leaves_its_rate_to_its_successor(world: World) -> None:
-    """What it told last fades as fast as the successor's mean grows: no request is weighed twice or not at all."""
+@pytest.mark.parametrize("is_gone", [True, False], ids=["a replica dies", "a shard moves"])
+def test_what_a_bot_was_asked_elsewhere_fades_as_its_new_mean_grows(world: World, *, is_gone: bool) -> None:
+    """Whether a replica ends or lets go of a bot: no request is weighed twice or not at all."""
     world.publish(1)
     world.settle(world.controller())
     (pool,) = world.table().pools
     observer = observer_of(world)
+    moved_at_s = world.now_s
+    bot = BotId("bot-0")
+
+    def tell(replica: str, rate_per_s: float) -> None:
+        told = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=1, rate_per_s=rate_per_s)
+        world.report(pool, replica, warmed_epoch=1, bots={bot: told})
 
     def rate_per_s() -> float:
         observer.look()
         (load,) = observer.observation().snapshot.bots
         return load.rate_per_s
 
-    def tell(replica: str, rate: float) -> None:
-        bot = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=1, rate_per_s=rate)
-        world.report(pool, replica, warmed_epoch=1, bots={BotId("bot-0"): bot})
-
-    died_at_s = world.now_s
-    tell("r-gone", 10.0)
+    tell("r-before" if is_gone else "r1", 10.0)
     assert rate_per_s() == pytest.approx(10.0)
     for _ in range(6):
         world.now_s += 20.0
-        tell("r1", 10.0 * (1 - math.exp((died_at_s - world.now_s) / RATE_TAU_S)))
-        assert rate_per_s() == pytest.approx(10.0, rel=0.2)
+        kept_ratio = math.exp((moved_at_s - world.now_s) / RATE_TAU_S)
+        if not is_gone:
+            world.report(pool, "r1", warmed_epoch=1, left_rates={bot: 10.0 * kept_ratio})
+            world.members = ("r1", "r-after")
+            world.keep()
+        tell("r1" if is_gone else "r-after", 10.0 * (1 - kept_ratio))
+        assert rate_per_s() == pytest.approx(10.0)
