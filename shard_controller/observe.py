@@ -22,7 +22,7 @@ from botshard.store.table import TableFollower
 from shard_controller.failures import FailureFollower
 from shard_controller.group_files import GroupFiles
 from shard_controller.home import PoolHome
-from shard_controller.loads import Estimates, LoadFollower
+from shard_controller.loads import Estimates, LoadFollower, is_gone, kept_rate_ratio
 
 __all__ = ["Observation", "Observer", "warmed_epochs", "worst_reloads"]
 
@@ -52,6 +52,7 @@ class Observer:
         groups: GroupFiles,
         /,
         *,
+        now_s: Callable[[], float] = time.time,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog: CatalogFollower[BotLoad] = CatalogFollower(store, keep=Estimates().keep, clock_s=monotonic_s)
@@ -59,6 +60,7 @@ class Observer:
         self._reports = ReportFollower(store)
         self._intents = IntentFollower(store)
         self._home = home
+        self._now_s = now_s
         self._groups = groups
         self._loads = LoadFollower()
         self._touched: set[BotId] = set()
@@ -93,8 +95,11 @@ class Observer:
         if self._changed or self._seen is None:
             self._held_groups = self._groups_to_hold()
         reports = self._reports.refresh()
-        told, told_before = ({key: report.bots for key, report in of.items()} for of in (reports, self._reports_seen))
-        self.measured_anew = self.measured_anew or told != told_before
+        told, told_before = (
+            {key: (report.bots, report.left_rates) for key, report in of.items()}
+            for of in (reports, self._reports_seen)
+        )
+        self.measured_anew = self.measured_anew or told != told_before or self._has_fading_rates(reports)
         self._reports_seen = reports
         self._watch_reloads()
         # These change by time alone: a rate that is what it was has lasted for longer by now.
@@ -109,9 +114,11 @@ class Observer:
 
     def observation(self) -> Observation:
         """What the last look has found."""
-        loads = self._loads.follow(
-            self._catalog.bots, self._touched, self._reports_seen.values() if self.measured_anew else None
-        )
+        reports = None
+        if self.measured_anew:
+            now_s, statuses = self._now_s(), self._statuses
+            reports = ((one, kept_rate_ratio(one, statuses, now_s=now_s)) for one in self._reports_seen.values())
+        loads = self._loads.follow(self._catalog.bots, self._touched, reports)
         self.measured_anew = False
         self._touched = set()
         self._reloads_told = self._reload_rates()
@@ -184,6 +191,11 @@ class Observer:
         if not missing:
             return {}
         return {name: group for name, group in missing.items() if self._bots_in[name]}
+
+    def _has_fading_rates(self, reports: Reports) -> bool:
+        """Whether a replica that is gone has told of requests: what of them counts becomes less, untold."""
+        gone = [report for report in reports.values() if is_gone(report, self._statuses)]
+        return any(report.left_rates or any(bot.rate_per_s for bot in report.bots.values()) for report in gone)
 
     def _look_at_catalog(self) -> bool:
         """Whether a bot that is to be served came, went or weighs something else; counts what did, and no other."""

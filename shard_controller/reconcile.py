@@ -15,7 +15,7 @@ from botshard.sharding.placement import Refusal, place
 from botshard.sharding.plan import Plan, plan
 from botshard.store.base import ObjectStore, PreconditionFailedError
 from botshard.store.intents import change_intents
-from botshard.store.reports import delete_report
+from botshard.store.reports import RATE_TAU_S, delete_report
 from botshard.store.table import TableStore
 from shard_controller.apply import apply
 from shard_controller.home import PoolHome
@@ -26,8 +26,8 @@ __all__ = ["Reconciler"]
 
 _log = logging.getLogger(__name__)
 
-_DEAD_REPORT_S = 60.0
-"""A replica that its home does not know and that has not reported for so long is gone."""
+_DEAD_REPORT_S = 5 * RATE_TAU_S
+"""A replica that its home does not know and that has not reported for so long is gone, and the last of its rates."""
 
 
 @dataclass(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from botshard.sharding.errors import CallerError, InvalidDocumentError, Problem
 from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber, check_bot_id, check_pool_name
@@ -16,6 +16,7 @@ from botshard.store.layout import REPORTS_PREFIX, pool_reports_prefix, report_ke
 
 __all__ = [
     "MAX_ERROR_CHARS",
+    "RATE_TAU_S",
     "REPORT_FORMAT",
     "BotReport",
     "ReplicaReport",
@@ -28,6 +29,10 @@ __all__ = [
     "write_report",
 ]
 
+RATE_TAU_S = 60.0
+"""Rates in reports are means with this time constant: a new replica tells 63 % of what it is asked after so long.
+
+A burst is half forgotten after 42 s: long enough for a steady figure, short enough to follow a working day."""
 REPORT_FORMAT = "botshard.report/v1"
 MAX_ERROR_CHARS = 300
 """A reason for people, not a traceback: a replica with a thousand broken bots still writes a small object."""
@@ -35,7 +40,7 @@ MAX_ERROR_CHARS = 300
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _STATES = {str(state): state for state in Residency}
 _FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
-_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class ReplicaReport:
     bots: Mapping[BotId, BotReport]
     reloads_per_s: float = 0.0
     """Loads a second, lately, of bots that had left memory for the room of others."""
+    left_rates: Mapping[BotId, float] = field(default_factory=dict)
+    """Requests a second of bots that it holds no more: they fade as those of whoever has the bot now grow."""
 
 
 def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
@@ -111,6 +118,8 @@ def encode_report(report: ReplicaReport, /) -> bytes:
     }
     if report.reloads_per_s:
         document["reloadsPerS"] = report.reloads_per_s
+    if report.left_rates:
+        document["leftRates"] = dict(sorted(report.left_rates.items()))
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
@@ -147,6 +156,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
     for bot_id, bot in reader.members("bots"):
         if reader.note(check_bot_id(bot_id, bot.path)):
             bots[BotId(bot_id)] = _read_bot(bot)
+    left_rates = _read_left_rates(reader.inner("leftRates")) if "leftRates" in reader.value else {}
     report = ReplicaReport(
         pool=PoolName(reader.text("pool", check_pool_name)),
         replica=reader.text("replica", check_replica_name),
@@ -161,9 +171,18 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
         requests_total=reader.integer("requestsTotal"),
         bots=bots,
         reloads_per_s=reader.number("reloadsPerS") if "reloadsPerS" in reader.value else 0.0,
+        left_rates=left_rates,
     )
     reader.finish(name)
     return report
+
+
+def _read_left_rates(reader: Reader) -> dict[BotId, float]:
+    return {
+        BotId(bot_id): reader.number(bot_id)
+        for bot_id in reader.value
+        if reader.note(check_bot_id(bot_id, reader.at(bot_id)))
+    }
 
 
 def _read_bot(reader: Reader) -> BotReport:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 from botshard.sharding.ids import BotId
+from botshard.store.reports import RATE_TAU_S
 
 __all__ = ["EventRate", "RequestRates"]
 
-_TAU_S = 60.0
-"""A burst is half forgotten after 42 s: long enough for a steady figure, short enough to follow a working day."""
 _EVENT_TAU_S = 30.0
 """Of ten thousand events at once, five minutes later less than one a minute is left: a burst is over by then."""
 _NOTHING_PER_S = 1e-4
@@ -32,7 +31,7 @@ class RequestRates:
         """The rates now, of every bot that has one; `now_s` is a monotonic instant."""
         elapsed_s = now_s - self._rolled_at_s
         if elapsed_s > 0:
-            kept = math.exp(-elapsed_s / _TAU_S)
+            kept = math.exp(-elapsed_s / RATE_TAU_S)
             rates = {bot_id: rate * kept for bot_id, rate in self._per_s.items() if rate * kept > _NOTHING_PER_S}
             for bot_id, count in self._counts.items():
                 rates[bot_id] = rates.get(bot_id, 0.0) + (1 - kept) * count / elapsed_s

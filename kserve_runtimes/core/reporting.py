@@ -137,6 +137,7 @@ class Reporter:
             requests_total=self._notices.requests,
             bots=bots,
             reloads_per_s=round(residents.reloads.roll(now_s), 4),
+            left_rates=_left_rates(bots, rates),
         )
 
     def _forget_past(self) -> None:
@@ -175,6 +176,11 @@ def _error(entry: Resident) -> str | None:
         return failure.reason if failure else None
     serving = entry.slot.bot.version.number
     return f"version {failure.version} cannot be loaded, {serving} goes on: {failure.reason}"
+
+
+def _left_rates(bots: Mapping[BotId, BotReport], rates: Mapping[BotId, float]) -> dict[BotId, float]:
+    rounded = {bot_id: round(rate, 4) for bot_id, rate in rates.items() if bot_id not in bots}
+    return {bot_id: rate for bot_id, rate in rounded.items() if rate}
 
 
 def current_rss_bytes() -> int:

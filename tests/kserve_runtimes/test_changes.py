@@ -98,6 +98,21 @@ def test_a_shard_that_moves_away_is_served_until_it_lingers_no_more(replica: Rep
     assert eventually(lambda: sum(replica.bots().values()) == 0)
 
 
+def test_a_bot_that_was_let_go_is_told_of_by_its_rate_alone(replica: Replica, fleet: Fleet) -> None:
+    """It fades: whoever has the bot now tells its own rate little by little, and the sum is what it is asked."""
+    for _ in range(30):
+        assert replica.multiply("one").status == 200
+    fleet.publish_table({KEY: [OTHER]})
+
+    def told() -> float | None:
+        report = fleet.report(POOL, replica.name)
+        return report.left_rates.get(BotId("one")) if report is not None and not report.bots else None
+
+    first = eventually(told)
+    assert first
+    assert eventually(lambda: 0 < (told() or 0.0) < first)
+
+
 def test_a_request_with_a_newer_epoch_makes_the_replica_look(
     torch_zygote: Zygote, fleet: Fleet, tmp_path: Path
 ) -> None:

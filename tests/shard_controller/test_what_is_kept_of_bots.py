@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from botshard.sharding.catalog import FamilyKey
-from botshard.sharding.ids import BotId, Framework, GroupName
+from botshard.sharding.ids import BotId, Framework, GroupName, VersionNumber
+from botshard.sharding.residency import Residency
 from botshard.sharding.units import MEBIBYTE
+from botshard.store.reports import RATE_TAU_S, BotReport
 from shard_controller.group_files import GroupFiles
 from shard_controller.local import LocalPools
 from shard_controller.observe import Observer
@@ -24,7 +27,9 @@ def world(tmp_path: Path) -> World:
 
 def observer_of(world: World) -> Observer:
     groups = GroupFiles((world.groups,))
-    return Observer(world.store, LocalPools(world.home), groups, monotonic_s=lambda: world.now_s)
+    return Observer(
+        world.store, LocalPools(world.home), groups, now_s=lambda: world.now_s, monotonic_s=lambda: world.now_s
+    )
 
 
 def test_a_controller_holds_a_bot_in_some_hundred_bytes(world: World) -> None:
@@ -80,3 +85,35 @@ def test_a_group_is_held_as_long_as_a_bot_is_in_it(world: World) -> None:
     world.retire(["bot-2"])
     observer.look()
     assert "pool group realtime" not in observer.problems()
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["a replica dies", "a shard moves"])
+def test_what_a_bot_was_asked_elsewhere_fades_as_its_new_mean_grows(world: World, *, is_gone: bool) -> None:
+    """Whether a replica ends or lets go of a bot: no request is weighed twice or not at all."""
+    world.publish(1)
+    world.settle(world.controller())
+    (pool,) = world.table().pools
+    observer = observer_of(world)
+    moved_at_s = world.now_s
+    bot = BotId("bot-0")
+
+    def tell(replica: str, rate_per_s: float) -> None:
+        told = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=1, rate_per_s=rate_per_s)
+        world.report(pool, replica, warmed_epoch=1, bots={bot: told})
+
+    def rate_per_s() -> float:
+        observer.look()
+        (load,) = observer.observation().snapshot.bots
+        return load.rate_per_s
+
+    tell("r-before" if is_gone else "r1", 10.0)
+    assert rate_per_s() == pytest.approx(10.0)
+    for _ in range(6):
+        world.now_s += 20.0
+        kept_ratio = math.exp((moved_at_s - world.now_s) / RATE_TAU_S)
+        if not is_gone:
+            world.report(pool, "r1", warmed_epoch=1, left_rates={bot: 10.0 * kept_ratio})
+            world.members = ("r1", "r-after")
+            world.keep()
+        tell("r1" if is_gone else "r-after", 10.0 * (1 - kept_ratio))
+        assert rate_per_s() == pytest.approx(10.0)

@@ -47,6 +47,8 @@ class World:
         self.budget_bots = 200
         self.broken: dict[PoolName, set[str]] = {}
         """Bots that replicas of a pool cannot load."""
+        self.members: tuple[str, ...] = ("r1",)
+        """Live replicas of each realtime pool."""
         self._port = 40_000
         self._urls: dict[PoolName, str] = {}
         self._reported: dict[tuple[PoolName, str], int] = {}
@@ -60,7 +62,7 @@ class World:
         return Reconciler(
             self.store,
             home,
-            Observer(self.store, home, groups, monotonic_s=lambda: self.now_s),
+            Observer(self.store, home, groups, now_s=lambda: self.now_s, monotonic_s=lambda: self.now_s),
             grace_s=5.0,
             budget_bots=self.budget_bots,
             replan_interval_s=replan_interval_s,
@@ -91,7 +93,7 @@ class World:
                 self._port += 1
                 self._urls[spec.name] = f"http://127.0.0.1:{self._port}"
             asleep = not spec.group.realtime
-            phase, members = (PoolPhase.ASLEEP, ()) if asleep else (PoolPhase.READY, ("r1",))
+            phase, members = (PoolPhase.ASLEEP, ()) if asleep else (PoolPhase.READY, self.members)
             count = len(members)
             statuses.append(PoolStatus(spec.name, self._urls[spec.name], phase, count, count, "", members))
         self.home.write_statuses(statuses)
@@ -112,6 +114,7 @@ class World:
         warmed_epoch: int,
         at_s: float | None = None,
         bots: Mapping[BotId, BotReport] | None = None,
+        left_rates: Mapping[BotId, float] | None = None,
     ) -> None:
         """One replica's report; of its bots it says which it cannot load, and what it is told to."""
         failed = BotReport(Residency.FAILED, VersionNumber(1), error="the blob is damaged")
@@ -132,6 +135,7 @@ class World:
                 requests_total=0,
                 bots={**{BotId(name): failed for name in self.broken.get(pool, ())}, **(bots or {})},
                 reloads_per_s=self.reloads_per_s,
+                left_rates=left_rates or {},
             ),
         )
 

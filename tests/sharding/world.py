@@ -205,17 +205,20 @@ class World:
         return failures
 
     def _check_that_the_budget_is_kept(self, before: RoutingTable, after: RoutingTable) -> None:
-        """What begins to warm in a pool, with what it has not warmed yet, is within the budget or one shard alone."""
+        """What begins to warm in a pool, with what it has not warmed yet, is within the budget or one shard alone.
+
+        A bot that fits into no pool is loaded by none.
+        """
         for name, family in after.families.items():
             old = before.families.get(name)
             if old is None or not self.groups[family.key.group].realtime:
                 continue
+            most = self.groups[family.key.group].pool_memory_bytes
+            mine = [bot for bot in self.bots.values() if bot.key == family.key and bot.footprint_bytes <= most]
             begun: dict[PoolName, list[int]] = {}
             earlier: dict[PoolName, int] = {}
             for shard, target in family.targets.items():
-                bots = sum(
-                    bot.key == family.key and bot.hash >> (64 - family.bits) == shard for bot in self.bots.values()
-                )
+                bots = sum(bot.hash >> (64 - family.bits) == shard for bot in mine)
                 for pool in set(target.pools).difference(family.shards[shard]):
                     if target.since == after.epoch:
                         begun.setdefault(pool, []).append(bots)

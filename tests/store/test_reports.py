@@ -44,6 +44,7 @@ REPORT = ReplicaReport(
         BotId("b"): BotReport(Residency.FAILED, VersionNumber(1), error="labels: 7 names for 6 outputs"),
         BotId("c"): BotReport(Residency.ABSENT),
     },
+    left_rates={BotId("d"): 0.5},
 )
 
 _COUNTS = st.integers(0, 2**63 - 1)
@@ -73,6 +74,7 @@ _REPORTS = st.builds(
     requests_total=_COUNTS,
     bots=st.dictionaries(_IDS.map(BotId), _BOTS, max_size=4),
     reloads_per_s=_NUMBERS,
+    left_rates=st.dictionaries(_IDS.map(BotId), _NUMBERS, max_size=4),
 )
 
 
