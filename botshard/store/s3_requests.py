@@ -236,6 +236,8 @@ def _by_status(status: int, code: str, key: str, where: str) -> StoreError:
     about = f"{where}: {key!r}" if key else where
     if code in _FULL_CODES or status == 507:
         return StoreFullError(f"{about}: no space left on the server ({said})", retry_after_s=5.0)
+    if code == "NoSuchUpload":  # of a large file, in parts: a server that runs full or restarts drops what it has begun
+        return StoreUnavailableError(f"{about}: the server has lost the parts sent so far ({said})", retry_after_s=1.0)
     if status == 404 and code != "NoSuchBucket":
         return ObjectNotFoundError(key, where=where)
     if status == 412 or code == "ConditionalRequestConflict":

@@ -162,3 +162,12 @@ def test_a_bucket_that_somebody_else_makes_meanwhile_is_used(script: Script, sto
     script.answers = [(404, fault("NoSuchBucket")), (409, fault("BucketAlreadyOwnedByYou")), (200, b"data")]
 
     assert store.get("key").data == b"data"
+
+
+def test_parts_that_the_server_has_lost_are_sent_again(script: Script, store: ObjectStore) -> None:
+    """A server that runs full drops an upload that it has begun: nobody is told that an object does not exist."""
+    script.answers = [(404, fault("NoSuchUpload")), (507, fault("XMinioStorageFull"))]
+
+    with pytest.raises(StoreFullError, match="no space left"):
+        store.upload("key", Path(__file__))
+    assert len(script.asked) > 1
