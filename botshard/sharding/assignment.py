@@ -190,6 +190,17 @@ class _Assignment:
         wishes.sort(key=lambda wish: (wish[0], wish[1], wish[2]), reverse=True)
         for ratio in _GIVING_RATIOS:
             wishes = [wish for wish in wishes if not self._give(wish[1], wish[2], wish[3], over=ratio)]
+        for _, shard, donor, order in wishes:
+            self._give_to_empty(shard, donor, order)
+
+    def _give_to_empty(self, shard: int, donor: int, takers: Sequence[int]) -> None:
+        """A new pool whose fair share no shard fits into takes one all the same, from a pool that keeps another.
+
+        Else few bots would stay together however many pools came to part them.
+        """
+        empty = [taker for taker in takers if not self._carried[taker].bots]
+        if empty and self._carried[donor].bots > self._weights[shard].bots:
+            self._move(shard, donor, empty[0])
 
     def _give(self, shard: int, donor: int, takers: Sequence[int], *, over: float) -> bool:
         """Move a shard from a pool that is over its share by that ratio to the first that has room; whether it did."""
@@ -198,11 +209,15 @@ class _Assignment:
         weight, pools = self._weights[shard], self._chosen[shard]
         for taker in takers:
             if taker not in pools and self._carried[taker].has_room(weight, self._fair):
-                pools[pools.index(donor)] = taker
-                self._carried[donor].take(weight)
-                self._carried[taker].add(weight)
+                self._move(shard, donor, taker)
                 return True
         return False
+
+    def _move(self, shard: int, donor: int, taker: int) -> None:
+        pools = self._chosen[shard]
+        pools[pools.index(donor)] = taker
+        self._carried[donor].take(self._weights[shard])
+        self._carried[taker].add(self._weights[shard])
 
     def _spread_empty(self, came: set[int]) -> None:
         """New pools get their share of shards without bots as well: bots that are published later land there."""

@@ -73,6 +73,20 @@ def test_a_first_placement_adds_pools_until_it_keeps_the_limit(k: int, limit: fl
     assert place(settled(seen, placement)) == placement
 
 
+@pytest.mark.parametrize("limit", [0.05, 0.2, 0.5])
+def test_few_bots_that_come_one_by_one_are_kept_apart(limit: float) -> None:
+    """As they are when they come together: new pools take bots although each is more than a pool's fair share."""
+    bots = loads(20, prefix="x0")
+    seen = snapshot(bots[:1], group(blast_radius_limit=limit))
+    for count in range(1, len(bots) + 1):
+        seen = replace(seen, bots=bots[:count])
+        placement = place(seen)
+        assert not placement.refused
+        assert not placement.held
+        assert blast_radius(placement, seen.bots)[only_family(placement).id].share <= limit
+        seen = settled(seen, placement)
+
+
 def test_a_first_placement_that_no_number_of_pools_saves_is_refused_with_the_numbers() -> None:
     """Three hundred bots in 64 pools cannot be kept apart."""
     placement = place(snapshot(loads(300), group(blast_radius_limit=0.001)))
