@@ -43,7 +43,8 @@ def wished_intents(intents: Intents, wish: Wish, snapshot: Snapshot, /) -> Inten
         if wish.family is not None:
             raise WrongUsageError("--family says where --add adds; give --add N with it")
         return changed
-    family = _family(wish.family, snapshot)
+    # What was asked for a family that has gone meanwhile can still be taken back.
+    family = _family(wish.family, snapshot, asked=() if wish.add else intents.more_pools)
     more = dict(intents.more_pools)
     floor = more.pop(family, 0)
     if wish.add:
@@ -83,8 +84,8 @@ def with_intents(snapshot: Snapshot, intents: Intents, /) -> Snapshot:
     )
 
 
-def _family(name: str | None, snapshot: Snapshot) -> FamilyId:
-    families = sorted(snapshot.table.families) if snapshot.table else []
+def _family(name: str | None, snapshot: Snapshot, *, asked: Iterable[FamilyId]) -> FamilyId:
+    families: list[FamilyId] = sorted({*(snapshot.table.families if snapshot.table else ()), *asked})
     if name is None:
         if len(families) == 1:
             return families[0]

@@ -170,6 +170,15 @@ def test_two_families_need_a_name(cli: Cli, world: World) -> None:
     assert "families: torch-" in ended.stderr
 
 
+def test_what_was_asked_for_a_family_that_has_gone_can_be_taken_back(cli: Cli, world: World) -> None:
+    """Else its floor would wait for the next bot of that family for ever; more pools it cannot be given."""
+    change_intents(world.store, lambda _: Intents(more_pools={FamilyId("torch-gone"): 2}))
+    wish = ("--family", "torch-gone")
+    assert cli(*_plan(cli, world, "--add", "1", *wish, command="apply")).exit_code == 1
+    assert cli(*_plan(cli, world, "--add", "0", *wish, command="apply")).exit_code == 0
+    assert read_intents(world.store) == Intents()
+
+
 def test_damaged_intents_are_told_and_overwritten_by_nobody(cli: Cli, world: World) -> None:
     """Both refuse: nobody knows what the controller was asked for, so a plan without it would be of another fleet."""
     change_intents(world.store, lambda _: Intents((PoolName("x"),), {FamilyId("torch-1"): 2}))
