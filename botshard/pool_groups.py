@@ -33,6 +33,8 @@ KIND = "PoolGroup"
 _SEPARATOR = re.compile(rb"^---[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _CLASSES = ("realtime", "non-realtime")
 _MIN_POOL_MEMORY_BYTES = MEBIBYTE
+_LEAST_RATE_PER_S = 0.001
+"""Rates are weighed in thousandths; less would be no bound at all."""
 _MAX_OVERCOMMIT = 100
 _MAX_BOT_IDLE_S = 7 * 86_400.0
 _MAX_TIMEOUT_S = 600.0
@@ -158,7 +160,10 @@ def _bytes(reader: Reader, key: str, default: int) -> int:
 
 
 def _rate(reader: Reader, key: str, default: float) -> float:
-    return reader.number(key) if key in reader.value else default
+    value = reader.number(key) if key in reader.value else default
+    if 0 < value < _LEAST_RATE_PER_S:
+        reader.refuse(key, value, f"at least {_LEAST_RATE_PER_S}, or 0 for no bound")
+    return value
 
 
 def _overcommit(reader: Reader, default: float) -> float:

@@ -41,7 +41,7 @@ class Estimates:
         estimate = hint if hint is not None else int(version.size_bytes * _ESTIMATE_RATIO) + _ESTIMATE_BYTES
         # One key a family, not one a bot.
         key = self._keys.setdefault(version.family_key, version.family_key)
-        return BotLoad(bot.id, hash_of_bot, key, estimate)
+        return BotLoad(bot.id, hash_of_bot, key, estimate, version.resources.rate_per_s or 0.0)
 
 
 class LoadFollower:
@@ -78,15 +78,14 @@ class LoadFollower:
         return self._loads
 
     def _load(self, estimate: BotLoad) -> BotLoad:
-        footprint_bytes, rate_per_s = self._measured.get(estimate.id, (0, 0.0))
+        footprint_bytes, rate_per_s = self._measured.get(estimate.id, (0, estimate.rate_per_s))
         held = self._loads.get(estimate.id)
         if held is not None and abs(held.rate_per_s - rate_per_s) <= _SAME_RATE_RATIO * held.rate_per_s:
             rate_per_s = held.rate_per_s
-        if (footprint_bytes or estimate.footprint_bytes, rate_per_s) == (estimate.footprint_bytes, 0.0):
-            return estimate
-        return BotLoad(
+        load = BotLoad(
             estimate.id, estimate.hash, estimate.key, footprint_bytes or estimate.footprint_bytes, rate_per_s
         )
+        return estimate if load == estimate else load
 
 
 def is_gone(report: ReplicaReport, statuses: Mapping[PoolName, PoolStatus], /) -> bool:

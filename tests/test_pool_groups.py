@@ -112,6 +112,7 @@ def test_a_floor_over_the_default_ceiling_raises_it() -> None:
         ({"pool": {"overcommit": 0.5}}, "spec.pool.overcommit"),
         ({"pool": {"overcommit": True}}, "spec.pool.overcommit"),
         ({"pool": {"overcommit": "4x"}}, "spec.pool.overcommit"),
+        ({"pool": {"ratePerSecond": 0.0004}}, "spec.pool.ratePerSecond"),
         ({"pool": {"reloadsPerSecond": -1}}, "spec.pool.reloadsPerSecond"),
         ({"timeouts": {"botIdle": "8d"}}, "spec.timeouts.botIdle"),
         ({"timeouts": {"request": 0}}, "spec.timeouts.request"),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from botshard.sharding.catalog import FamilyKey
-from botshard.sharding.ids import BotId, Framework, GroupName, VersionNumber
+from botshard.sharding.bot_map import BotMap
+from botshard.sharding.catalog import FamilyKey, ResourceHints
+from botshard.sharding.fleet import BotLoad
+from botshard.sharding.hashing import bot_hash
+from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, VersionNumber
 from botshard.sharding.residency import Residency
 from botshard.sharding.units import MEBIBYTE
-from botshard.store.reports import RATE_TAU_S, BotReport
+from botshard.store.reports import RATE_TAU_S, BotReport, ReplicaReport
 from shard_controller.group_files import GroupFiles
+from shard_controller.loads import Estimates, LoadFollower
 from shard_controller.local import LocalPools
 from shard_controller.observe import Observer
 from tests.catalogs import bytes_a_bot, make_bots, write_catalog
@@ -117,3 +122,39 @@ def test_what_a_bot_was_asked_elsewhere_fades_as_its_new_mean_grows(world: World
             world.keep()
         tell("r1" if is_gone else "r-after", 10.0 * (1 - kept_ratio))
         assert rate_per_s() == pytest.approx(10.0)
+
+
+def test_hints_count_until_a_bot_was_measured() -> None:
+    """Bytes and requests of an author's hints; then what replicas tell, also that nobody asks."""
+    bots = make_bots(2, FamilyKey(GroupName("realtime"), Framework("torch")))
+    hints = ResourceHints(memory_bytes=7 * MEBIBYTE, rate_per_s=5.0)
+    hinted = replace(bots[0], versions=tuple(replace(version, resources=hints) for version in bots[0].versions))
+    estimates: BotMap[BotLoad] = BotMap()
+    keep = Estimates().keep
+    for bot in (hinted, bots[1]):
+        estimates = estimates.with_changes({bot.id: keep(bot, bot_hash(bot.id))})
+    follower = LoadFollower()
+
+    load = follower.follow(estimates, set(estimates), None).get(hinted.id)
+
+    assert load is not None
+    assert load is estimates[hinted.id]
+    assert (load.footprint_bytes, load.rate_per_s) == (7 * MEBIBYTE, 5.0)
+    told = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=MEBIBYTE, rate_per_s=0.0)
+    report = ReplicaReport(
+        pool=PoolName("p"),
+        replica="r",
+        epoch=Epoch(1),
+        catalog_revision=1,
+        ready=True,
+        warmed_epoch=Epoch(1),
+        at_s=0.0,
+        resident_bytes=0,
+        base_rss_bytes=0,
+        in_flight=0,
+        requests_total=0,
+        bots={hinted.id: told},
+    )
+    measured = follower.follow(estimates, set(), [(report, 1.0)]).get(hinted.id)
+    assert measured is not None
+    assert (measured.footprint_bytes, measured.rate_per_s) == (MEBIBYTE, 0.0)
