@@ -256,10 +256,7 @@ class _Assignment:
             donor = max(range(len(count)), key=lambda pool: (count[pool], -pool))
             shards = (shard for shard, pools in enumerate(self._chosen) if donor in pools)
             shard = min(shards, key=lambda shard: (self._weights[shard].fill_ratio(self._capacity), shard))
-            pools = self._chosen[shard]
-            pools[pools.index(donor)] = empty
-            self._carried[donor].take(self._weights[shard])
-            self._carried[empty].add(self._weights[shard])
+            self._move(shard, donor, empty)
             count[donor] -= 1
             count[empty] += 1
 

@@ -73,12 +73,13 @@ class Carried:
             and self.rate_milli_per_s + min(weight.rate_milli_per_s, bound.rate_milli_per_s) <= bound.rate_milli_per_s
         )
 
-    def over(self, mean: Weight) -> tuple[float, float]:
-        """Bytes and rate as multiples of the mean; 0 where there is nothing of it."""
-        return (
-            self.footprint_bytes / mean.footprint_bytes if mean.footprint_bytes else 0.0,
-            self.rate_milli_per_s / mean.rate_milli_per_s if mean.rate_milli_per_s else 0.0,
-        )
+
+def _over(load: Carried | Weight, mean: Weight) -> tuple[float, float]:
+    """Bytes and rate of a pool or a shard as multiples of a pool's mean; 0 where there is nothing of it."""
+    return (
+        load.footprint_bytes / mean.footprint_bytes if mean.footprint_bytes else 0.0,
+        load.rate_milli_per_s / mean.rate_milli_per_s if mean.rate_milli_per_s else 0.0,
+    )
 
 
 def even_out(
@@ -105,7 +106,7 @@ def even_out(
                 shards_in[pool].add(shard)
     evening = _Evening(carried, chosen, weights, shards_in, mean, capacity)
     evening.run(_RATE, other_up_to=_MOST_BYTES)
-    worst_rate = max(pool.over(mean)[_RATE] for pool in carried)
+    worst_rate = max(_over(pool, mean)[_RATE] for pool in carried)
     evening.run(_BYTES, other_up_to=max(_MOST_RATE, worst_rate))
 
 
@@ -123,7 +124,7 @@ class _Evening:
     def run(self, dimension: int, *, other_up_to: float) -> None:
         """Even out one dimension, while the other stays within a bound."""
         for _ in range(_MOVES_PER_POOL * len(self.carried)):
-            fill = [pool.over(self.mean)[dimension] for pool in self.carried]
+            fill = [_over(pool, self.mean)[dimension] for pool in self.carried]
             fullest = max(range(len(fill)), key=lambda pool: (fill[pool], -pool))
             if fill[fullest] <= _EVEN_ENOUGH:
                 return
@@ -140,10 +141,10 @@ class _Evening:
         self, fullest: int, takers: Sequence[int], dimension: int, other_up_to: float
     ) -> Iterator[tuple[float, int, int, int]]:
         """What the fuller of two pools would be; the shard to move; the pool that takes it; the one to take back."""
-        here = self.carried[fullest].over(self.mean)
+        here = _over(self.carried[fullest], self.mean)
         heaviest = sorted(self.shards_in[fullest], key=lambda shard: (-self._share(shard)[dimension], shard))
         for taker in takers:
-            there = self.carried[taker].over(self.mean)
+            there = _over(self.carried[taker], self.mean)
             lightest = heapq.nsmallest(
                 _MOST_SWAPPED, self.shards_in[taker], key=lambda shard: (self._share(shard)[dimension], shard)
             )
@@ -172,9 +173,7 @@ class _Evening:
         )
 
     def _share(self, shard: int) -> tuple[float, float]:
-        by = Carried()
-        by.add(self.weights[shard])
-        return by.over(self.mean)
+        return _over(self.weights[shard], self.mean)
 
     def _move(self, shard: int, source: int, to: int) -> None:
         pools = self.chosen[shard]

@@ -181,9 +181,9 @@ class _Family:
         self._at_least = max(self._at_least, self._pools_for_reloads(present))
         while True:
             placed = self._grown(present)
-            share = self._blast_share(placed)
-            if self._limit is None or share <= self._limit:
+            if self._limit is None or self._keeps_limit(placed):
                 return self._shrunk(present, placed)
+            share = self._blast_share(placed)
             if present is None or share >= self._blast_share(present):
                 break
             present = placed
@@ -199,15 +199,14 @@ class _Family:
 
     def _grown(self, present: FamilyPlacement | None) -> FamilyPlacement:
         """A placement in as many pools as are needed, never in fewer than stay."""
-        staying = sum(name not in self._leaving for name in present.pools) if present else 0
-        count = max(self._at_least, self._pools_needed(_FILL_RATIO), staying)
+        count = max(self._at_least, self._pools_needed(_FILL_RATIO), len(self._staying(present)))
         fewest = count
         if self._limit is not None:
             fewest = fewest_pools(int(self.bots.total.bots), self._others, replicas=self.replicas, limit=self._limit)
             count = max(count, min(fewest, _MOST_POOLS_FOR_BLAST))
         while True:
             placed = self._with_enough_pools(count, present)
-            if self._limit is None or self._blast_share(placed) <= self._limit:
+            if self._keeps_limit(placed):
                 return placed
             count = max(count, len(placed.pools))
             count += max(1, count // 3)
@@ -234,8 +233,15 @@ class _Family:
             placed, starts = fewer, [fewer]
         return placed
 
+    def _staying(self, present: FamilyPlacement | None) -> tuple[PoolName, ...]:
+        """Pools that the family has and is to keep."""
+        return tuple(name for name in present.pools if name not in self._leaving) if present else ()
+
+    def _keeps_limit(self, placed: FamilyPlacement) -> bool:
+        return self._limit is None or self._blast_share(placed) <= self._limit
+
     def _blast_share(self, placed: FamilyPlacement) -> float:
-        if self._limit is None or not self._others:
+        if not self._others:
             return 0.0
         counts = [int(weight.bots) for weight in self.bots.shards(placed.bits)]
         return worst_pools(placed.shards, counts)[0] / self._others
@@ -243,7 +249,7 @@ class _Family:
     def _with_enough_pools(self, count: int, start: FamilyPlacement | None) -> FamilyPlacement:
         """A placement in `count` pools, or in as many more as it takes."""
         bits = start.bits if start else 0
-        is_same = start is not None and count == sum(name not in self._leaving for name in start.pools)
+        is_same = start is not None and count == len(self._staying(start))
         while True:
             bits = self._choose_bits(count, bits, must_be_fine=not is_same)
             placed = self._try(count, bits, start)
@@ -257,14 +263,11 @@ class _Family:
 
     def _in_pools(self, count: int, start: FamilyPlacement) -> FamilyPlacement | None:
         """A placement in exactly `count` pools; None where none is found, or none within the limit."""
-        placed = self._try(count, max(start.bits, self._choose_bits(count, start.bits)), start)
-        if isinstance(placed, Overflow) or (self._limit is not None and self._blast_share(placed) > self._limit):
-            return None
-        return placed
+        placed = self._try(count, self._choose_bits(count, start.bits), start)
+        return placed if isinstance(placed, FamilyPlacement) and self._keeps_limit(placed) else None
 
     def _try(self, count: int, bits: int, start: FamilyPlacement | None) -> FamilyPlacement | Overflow:
-        staying = tuple(name for name in start.pools if name not in self._leaving) if start else ()
-        pools = self._choose_pools(count, staying)
+        pools = self._choose_pools(count, self._staying(start))
         present = start.split_to(bits).shards if start else None
         weights, capacity = self.bots.shards(bits), self.bots.capacity
         shards = assign(weights, bits, pools, present, replicas=self.replicas, capacity=capacity)
@@ -279,10 +282,9 @@ class _Family:
         return max(self.replicas, by_total, self.replicas * self.bots.big)
 
     def _pools_for_reloads(self, present: FamilyPlacement | None) -> int:
-        staying = sum(name not in self._leaving for name in present.pools) if present else 0
         all_bytes = self.replicas * self.bots.total.footprint_bytes
         most = max(self.replicas, ceil(all_bytes / self._group.pool_memory_bytes / _FILL_RATIO))
-        return pools_for_reloads(self._reloads, self._group, present=staying, most=most)
+        return pools_for_reloads(self._reloads, self._group, present=len(self._staying(present)), most=most)
 
     def _choose_bits(self, pools: int, present_bits: int, *, must_be_fine: bool = False) -> int:
         enough = _enough_bits(pools)
