@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from botshard.sharding.bot_map import BotMap
-from botshard.sharding.fleet import BotLoad, PoolStatus, Snapshot
+from botshard.sharding.fleet import BotLoad, FailedLoad, PoolStatus, Snapshot
 from botshard.sharding.groups import PoolGroupSpec
 from botshard.sharding.ids import BotId, Epoch, FamilyId, GroupName, PoolName
 from botshard.sharding.reloads import ReloadRates, ReloadWatch
@@ -70,6 +70,9 @@ class Observer:
         """How many of the bots in `_counted` are in each group."""
         self._failures = FailureFollower()
         self._reload_watch = ReloadWatch()
+        self._reloads: Mapping[FamilyId, ReloadRates] = {}
+        self._warmed: Mapping[PoolName, Epoch] = {}
+        self._failing: Mapping[PoolName, Mapping[BotId, FailedLoad]] = {}
         self._reloads_told: Mapping[FamilyId, ReloadRates] = {}
         """By the last observation."""
         self._monotonic_s = monotonic_s
@@ -103,10 +106,11 @@ class Observer:
         self._reports_seen = reports
         self._watch_reloads()
         # These change by time alone: a rate that is what it was has lasted for longer by now.
-        self.measured_anew = self.measured_anew or self._reload_rates() != self._reloads_told
-        warmed = warmed_epochs(reports.values(), self._statuses)
-        failing = self._failures.of_pools(reports, self._statuses, self._table.table)
-        seen = (self._table.etag, self._statuses, warmed, failing)
+        self._reloads = self._reload_rates()
+        self.measured_anew = self.measured_anew or self._reloads != self._reloads_told
+        self._warmed = warmed_epochs(reports.values(), self._statuses)
+        self._failing = self._failures.of_pools(reports, self._statuses, self._table.table)
+        seen = (self._table.etag, self._statuses, self._warmed, self._failing)
         changed = self._changed or seen != self._seen
         self._changed = False
         self._seen = seen
@@ -121,20 +125,19 @@ class Observer:
         loads = self._loads.follow(self._catalog.bots, self._touched, reports)
         self.measured_anew = False
         self._touched = set()
-        self._reloads_told = self._reload_rates()
-        warmed = warmed_epochs(self._reports_seen.values(), self._statuses)
+        self._reloads_told = self._reloads
         intents = self._intents.intents
         snapshot = Snapshot(
             groups={**self._held_groups, **self._groups.groups},
             bots=loads,
             table=self._table.table,
             pools=self._statuses,
-            warmed=warmed,
+            warmed=self._warmed,
             leaving=intents.leaving,
             more_pools=intents.more_pools,
-            failing=self._failures.of_pools(self._reports_seen, self._statuses, self._table.table),
+            failing=self._failing,
             quarantined=frozenset(intents.quarantine),
-            reloads=self._reloads_told,
+            reloads=self._reloads,
         )
         return Observation(snapshot, self._table.etag, self._table.problem, self._reports_seen, intents)
 
