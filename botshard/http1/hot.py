@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from botshard.http1.exchange import Exchange
 __all__ = ["HotRequest", "Recognise"]
 
 
-class HotRequest(Exchange):
+class HotRequest(Exchange, ABC):
     """Subclasses say what is answered: `run`, and where it matters the other methods without a leading underscore."""
 
     __slots__ = ("_parts", "_task", "body")
@@ -26,20 +27,20 @@ class HotRequest(Exchange):
 
     # ── what subclasses say ───────────────────────────────────────────────────────────────────────────────────────────
 
+    @abstractmethod
     def run(self) -> Answer | None:
         """The answer; or None, once it was arranged that `answer` is called (see `run_as_task`).
 
         Raises: what `failed` has an answer for.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def expired(self) -> Answer:
         """The answer when `deadline_s` (which `begin` may set) has passed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def failed(self, error: Exception, /) -> Answer:
         """The answer when `run`, or its task, raised."""
-        raise NotImplementedError
 
     # ── what subclasses use ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,7 +6,6 @@ not hold up the loop, so a bot's first requests go to a thread, and so does ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import Final, NamedTuple, TypeVar
@@ -136,7 +135,3 @@ class Inference:
         if len(self._usual) > 2 * len(self._pool.residents) + _SPARE_ENTRIES:
             self._usual.clear()
         self._usual[bot.id] = _Usual(bot.version.number, took.wall_s, took.cpu_s)
-
-    async def run(self, call: Call, job: Callable[[LoadedBot], T], /, *, deadline_s: float) -> tuple[LoadedBot, T]:
-        """`job` with the bot on a model's thread, loaded first if it is absent; see `Pool.run`."""
-        return await self._pool.run(call, job, deadline_s=deadline_s)

@@ -27,7 +27,15 @@ from kserve_runtimes.core.inference import Inference, Stopwatch, Took
 from kserve_runtimes.core.pool import Call, Pool
 from kserve_runtimes.serving import models
 from kserve_runtimes.serving.messages import Answer as PlainAnswer
-from kserve_runtimes.serving.messages import Fields, epoch_of, error_answer, field_text, json_answer, timeout_of
+from kserve_runtimes.serving.messages import (
+    Fields,
+    epoch_of,
+    error_answer,
+    field_text,
+    json_answer,
+    timeout_of,
+    wrong_method_answer,
+)
 from kserve_runtimes.serving.problems import problem_of
 from kserve_runtimes.serving.turns import Turns
 
@@ -119,10 +127,8 @@ class _PoolRequest(HotRequest):
         return self.failed(TimeoutError())
 
     def _wrong_method(self) -> Answer:
-        allowed = [method.decode() for method in self.methods]
-        text = f"{self.method.decode()} is not a method of {self.target.decode()}; use {' or '.join(allowed)}"
-        plain = json_answer({"error": text}, status=405)
-        plain.headers.append((b"allow", ", ".join(allowed).encode()))
+        allowed = tuple(method.decode() for method in self.methods)
+        plain = wrong_method_answer(self.method.decode(), self.target.decode(), allowed=allowed)
         return self._front.answer(plain, self.fields)
 
 
@@ -213,7 +219,7 @@ class _Infer(_PoolRequest):
             return encoded, watch.took()
 
         try:
-            bot, (encoded, took) = await inference.run(call, job, deadline_s=self.deadline_s)
+            bot, (encoded, took) = await self._front.pool.run(call, job, deadline_s=self.deadline_s)
         except DeadlineExceededError as error:
             raise DeadlineExceededError(self._timeout_s) from error
         if is_small:

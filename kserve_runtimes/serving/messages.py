@@ -31,6 +31,7 @@ __all__ = [
     "field_text",
     "json_answer",
     "timeout_of",
+    "wrong_method_answer",
 ]
 
 Fields: TypeAlias = Mapping[bytes, bytes]
@@ -71,6 +72,14 @@ def error_answer(problem: Problem, /) -> Answer:
     answer = json_answer({"error": problem.text}, status=problem.status)
     if problem.retry_after_s is not None:
         answer.headers.append((b"retry-after", str(problem.retry_after_s).encode()))
+    return answer
+
+
+def wrong_method_answer(method: str, path: str, /, *, allowed: tuple[str, ...]) -> Answer:
+    """405, with the methods that there are."""
+    text = f"{method} is not a method of {path}; use {' or '.join(allowed)}"
+    answer = json_answer({"error": text}, status=405)
+    answer.headers.append((b"allow", ", ".join(allowed).encode()))
     return answer
 
 

@@ -26,7 +26,7 @@ from kserve_runtimes.serving.messages import (
     Scope,
     Send,
     error_answer,
-    json_answer,
+    wrong_method_answer,
 )
 from kserve_runtimes.serving.problems import problem_of
 
@@ -57,7 +57,8 @@ class PoolApplication:
         method, endpoint = found
         try:
             if request.method != method and not (method == "GET" and request.method == "HEAD"):
-                answer = _wrong_method(request, allowed=("GET", "HEAD") if method == "GET" else (method,))
+                allowed = ("GET", "HEAD") if method == "GET" else (method,)
+                answer = wrong_method_answer(request.method, request.path, allowed=allowed)
             else:
                 answer = await endpoint(request)
         except DisconnectedError:
@@ -145,10 +146,3 @@ class PoolApplication:
         if not isinstance(ready, bool):
             raise InvalidInputError(None, "ready must be true or false")
         return models.index(self._pool, ready_only=ready)
-
-
-def _wrong_method(request: Request, *, allowed: tuple[str, ...]) -> Answer:
-    text = f"{request.method} is not a method of {request.path}; use {' or '.join(allowed)}"
-    answer = json_answer({"error": text}, status=405)
-    answer.headers.append((b"allow", ", ".join(allowed).encode()))
-    return answer
