@@ -54,7 +54,7 @@ def hits_of_lfu(trace: Sequence[int], room: int) -> list[bool]:
     held: dict[int, tuple[int, int]] = {}
     heap: list[tuple[int, int, int]] = []
     hits = []
-    for now, item in enumerate(trace):
+    for moment, item in enumerate(trace):
         hits.append(item in held)
         if item not in held and len(held) == room:
             while True:
@@ -62,7 +62,7 @@ def hits_of_lfu(trace: Sequence[int], room: int) -> list[bool]:
                 if held.get(least) == (count, asked):
                     del held[least]
                     break
-        held[item] = (held.get(item, (0, 0))[0] + 1, now)
+        held[item] = (held.get(item, (0, 0))[0] + 1, moment)
         heapq.heappush(heap, (*held[item], item))
     return hits
 
@@ -149,16 +149,16 @@ def hits_of_tiny_lfu(trace: Sequence[int], room: int) -> list[bool]:
 def hits_of_belady(trace: Sequence[int], room: int) -> list[bool]:
     """Who will be asked latest leaves: no cache that must hold what it is asked for does better. Knows the future."""
     uses: defaultdict[int, deque[int]] = defaultdict(deque)
-    for now, item in enumerate(trace):
-        uses[item].append(now)
+    for moment, item in enumerate(trace):
+        uses[item].append(moment)
     nexts = [len(trace)] * len(trace)
     for times in uses.values():
-        for now, later in pairwise(times):
-            nexts[now] = later
+        for moment, later in pairwise(times):
+            nexts[moment] = later
     held: dict[int, int] = {}
     heap: list[tuple[int, int]] = []
     hits = []
-    for now, item in enumerate(trace):
+    for moment, item in enumerate(trace):
         hits.append(item in held)
         if item not in held and len(held) == room:
             while True:
@@ -166,8 +166,8 @@ def hits_of_belady(trace: Sequence[int], room: int) -> list[bool]:
                 if held.get(last) == -later:
                     del held[last]
                     break
-        held[item] = nexts[now]
-        heapq.heappush(heap, (-nexts[now], item))
+        held[item] = nexts[moment]
+        heapq.heappush(heap, (-nexts[moment], item))
     return hits
 
 

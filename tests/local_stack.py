@@ -22,7 +22,9 @@ from botshard.local.processes import start_ticks_of
 from botshard.local.stack_process import StackProcess
 from botshard.oip.client import encode_request
 from botshard.oip.tensors import Tensor
+from botshard.sharding.routing import RoutingTable
 from botshard.store.base import ObjectStore
+from botshard.store.table import TableStore
 from botshard.store.urls import open_store
 from tests.waiting import eventually
 
@@ -142,6 +144,18 @@ class LocalStack(StackProcess):
         results = publish(self.store, folders, now_s=int(time.time()))
         assert not [problem for result in results for problem in result.problems]
         return results
+
+    def table(self) -> RoutingTable:
+        """As published."""
+        found = TableStore(self.store).read()
+        assert found is not None
+        return found[0]
+
+    def is_settled(self, *, pools: int) -> bool:
+        """Whether the one family there is has so many pools, and no shard is on its way or lingers."""
+        table = self.table()
+        (family,) = table.families.values()
+        return len(table.pools) == pools and not family.targets and not family.lingering
 
     def wait_for(self, bot: str, *, within_s: float = 60.0) -> Answer:
         """The first good answer of a bot."""

@@ -12,7 +12,7 @@ from botshard.store.intents import Intents, change_intents, read_intents
 from botshard.store.layout import CONTROLLER_INTENTS
 from tests.cli.fleets import FAMILY, POOLS
 from tests.cli.running import Cli
-from tests.shard_controller.world import World
+from tests.shard_controller.world import World, world_of_two_pools
 
 _STRICT = """
 apiVersion: botshard.dev/v1alpha1
@@ -29,10 +29,7 @@ def _keys(store: ObjectStore) -> dict[str, str]:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Eighty bots in two settled pools."""
-    world = World(tmp_path)
-    world.publish(80)
-    world.settle(world.controller())
-    return world
+    return world_of_two_pools(tmp_path)
 
 
 def _plan(cli: Cli, world: World, *options: str, command: str = "plan") -> tuple[str, ...]:

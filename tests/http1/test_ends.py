@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import socket
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +22,17 @@ async def _running(served: Served, count: int = 1) -> None:
         return served.events.running >= count
 
     await aeventually(enough)
+
+
+async def _stands_still(count: Callable[[], int]) -> None:
+    """Until a count has not changed for a tenth of a second: that nothing happens shows in no other way."""
+
+    async def settled() -> bool:
+        before = count()
+        await asyncio.sleep(0.1)
+        return before == count()
+
+    await aeventually(settled)
 
 
 @BOTH
@@ -73,12 +85,7 @@ async def test_a_slow_reader_holds_back_the_application() -> None:
         await client.send(get("/large"))
         await _running(served, 2)
 
-        async def settled() -> bool:
-            before = served.events.running
-            await asyncio.sleep(0.1)
-            return before == served.events.running
-
-        await aeventually(settled)
+        await _stands_still(lambda: served.events.running)
         assert served.events.running < 200
         assert len((await client.answer()).body) == 300 * (64 << 10)
 
@@ -90,12 +97,7 @@ async def test_a_slow_reader_holds_back_the_requests_behind() -> None:
         for _ in range(40):
             client.writer.write(post("/hot/large", b"1000000"))
 
-        async def settled() -> bool:
-            before = served.events.over
-            await asyncio.sleep(0.1)
-            return before == served.events.over
-
-        await aeventually(settled)
+        await _stands_still(lambda: served.events.over)
         assert served.events.over < 30
         for _ in range(40):
             assert len((await client.answer()).body) == 1_000_000

@@ -13,17 +13,13 @@ from botshard.sharding.invariants import check_step
 from botshard.store.intents import Intents, change_intents, read_intents
 from botshard.store.layout import CONTROLLER_INTENTS, CONTROLLER_STATUS
 from shard_controller.reconcile import Reconciler
-from tests.shard_controller.world import REALTIME, World
+from tests.shard_controller.world import REALTIME, World, world_of_two_pools
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A settled world of 80 bots in two pools."""
-    world = World(tmp_path)
-    world.publish(80)
-    world.settle(world.controller())
-    assert len(world.table().pools) == 2
-    return world
+    return world_of_two_pools(tmp_path)
 
 
 def _drain(world: World, *names: PoolName) -> None:

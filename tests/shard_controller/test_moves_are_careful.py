@@ -17,17 +17,13 @@ from botshard.store.intents import Intents, change_intents, read_intents
 from botshard.store.layout import CONTROLLER_STATUS
 from botshard.store.reports import BotReport, ReplicaReport
 from shard_controller.failures import FailureFollower
-from tests.shard_controller.world import World
+from tests.shard_controller.world import World, replica_report, world_of_two_pools
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A settled world of 80 bots in two pools."""
-    world = World(tmp_path)
-    world.publish(80)
-    world.settle(world.controller())
-    assert len(world.table().pools) == 2
-    return world
+    return world_of_two_pools(tmp_path)
 
 
 def _routes(world: World) -> FamilyRoutes:
@@ -114,20 +110,7 @@ def test_a_bot_that_does_not_load_keeps_its_shard_and_lets_the_others_go(world: 
 
 
 def _report(replica: str, **bots: BotReport) -> ReplicaReport:
-    return ReplicaReport(
-        pool=PoolName("b"),
-        replica=replica,
-        epoch=Epoch(1),
-        catalog_revision=1,
-        ready=True,
-        warmed_epoch=Epoch(1),
-        at_s=1.0,
-        resident_bytes=0,
-        base_rss_bytes=0,
-        in_flight=0,
-        requests_total=0,
-        bots={BotId(name): bot for name, bot in bots.items()},
-    )
+    return replica_report("b", replica, {BotId(name): bot for name, bot in bots.items()})
 
 
 def test_failed_loads_are_those_of_live_replicas_of_pools_that_shards_move_between(world: World) -> None:

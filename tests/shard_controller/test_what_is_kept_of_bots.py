@@ -12,16 +12,16 @@ from botshard.sharding.bot_map import BotMap
 from botshard.sharding.catalog import FamilyKey, ResourceHints
 from botshard.sharding.fleet import BotLoad
 from botshard.sharding.hashing import bot_hash
-from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, VersionNumber
+from botshard.sharding.ids import BotId, Framework, GroupName, VersionNumber
 from botshard.sharding.residency import Residency
 from botshard.sharding.units import MEBIBYTE
-from botshard.store.reports import RATE_TAU_S, BotReport, ReplicaReport
+from botshard.store.reports import RATE_TAU_S, BotReport
 from shard_controller.group_files import GroupFiles
 from shard_controller.loads import Estimates, LoadFollower
 from shard_controller.local import LocalPools
 from shard_controller.observe import Observer
 from tests.catalogs import bytes_a_bot, make_bots, write_catalog
-from tests.shard_controller.world import World
+from tests.shard_controller.world import World, replica_report
 
 
 @pytest.fixture
@@ -141,20 +141,7 @@ def test_hints_count_until_a_bot_was_measured() -> None:
     assert load is estimates[hinted.id]
     assert (load.footprint_bytes, load.rate_per_s) == (7 * MEBIBYTE, 5.0)
     told = BotReport(Residency.RESIDENT, VersionNumber(1), footprint_bytes=MEBIBYTE, rate_per_s=0.0)
-    report = ReplicaReport(
-        pool=PoolName("p"),
-        replica="r",
-        epoch=Epoch(1),
-        catalog_revision=1,
-        ready=True,
-        warmed_epoch=Epoch(1),
-        at_s=0.0,
-        resident_bytes=0,
-        base_rss_bytes=0,
-        in_flight=0,
-        requests_total=0,
-        bots={hinted.id: told},
-    )
+    report = replica_report("p", "r", {hinted.id: told})
     measured = follower.follow(estimates, set(), [(report, 1.0)]).get(hinted.id)
     assert measured is not None
     assert (measured.footprint_bytes, measured.rate_per_s) == (MEBIBYTE, 0.0)

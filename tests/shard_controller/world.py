@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from botshard.local.home import LocalHome
 from botshard.sharding.catalog import Bot, FamilyKey, Version
@@ -121,19 +122,12 @@ class World:
         self._reported[pool, replica] = warmed_epoch
         write_report(
             self.store,
-            ReplicaReport(
-                pool=pool,
-                replica=replica,
-                epoch=Epoch(warmed_epoch),
-                catalog_revision=1,
-                ready=True,
-                warmed_epoch=Epoch(warmed_epoch),
+            replica_report(
+                pool,
+                replica,
+                {**{BotId(name): failed for name in self.broken.get(pool, ())}, **(bots or {})},
+                epoch=warmed_epoch,
                 at_s=self.now_s if at_s is None else at_s,
-                resident_bytes=0,
-                base_rss_bytes=0,
-                in_flight=0,
-                requests_total=0,
-                bots={**{BotId(name): failed for name in self.broken.get(pool, ())}, **(bots or {})},
                 reloads_per_s=self.reloads_per_s,
                 left_rates=left_rates or {},
             ),
@@ -156,6 +150,36 @@ class World:
             if not worked:
                 return turn
         raise AssertionError("does not settle")
+
+
+def world_of_two_pools(folder: Path) -> World:
+    """A settled world of 80 bots in two pools."""
+    world = World(folder)
+    world.publish(80)
+    world.settle(world.controller())
+    assert len(world.table().pools) == 2
+    return world
+
+
+def replica_report(
+    pool: str, replica: str, bots: Mapping[BotId, BotReport], *, epoch: int = 1, at_s: float = 1.0, **more: Any
+) -> ReplicaReport:
+    """What a ready replica that holds nothing and is asked nothing says of some bots."""
+    return ReplicaReport(
+        pool=PoolName(pool),
+        replica=replica,
+        epoch=Epoch(epoch),
+        catalog_revision=1,
+        ready=True,
+        warmed_epoch=Epoch(epoch),
+        at_s=at_s,
+        resident_bytes=0,
+        base_rss_bytes=0,
+        in_flight=0,
+        requests_total=0,
+        bots=bots,
+        **more,
+    )
 
 
 def _becomes(bot: Bot) -> Callable[[Bot | None], Bot | None]:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from botshard.sharding.routing import RoutingTable
 from botshard.store.intents import Intents, read_intents
-from botshard.store.table import TableStore
 from tests.cli.running import Cli
 from tests.local_stack import Load, LocalStack, write_bots
 from tests.waiting import eventually
@@ -34,19 +32,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         stack.publish(write_bots(folder / "bots", _BOTS))
         for bot in _BOTS:
             stack.wait_for(bot)
-        eventually(lambda: _is_settled(_table(stack), pools=2), within_s=30)
+        eventually(lambda: stack.is_settled(pools=2), within_s=30)
         yield stack
-
-
-def _table(stack: LocalStack) -> RoutingTable:
-    found = TableStore(stack.store).read()
-    assert found is not None
-    return found[0]
-
-
-def _is_settled(table: RoutingTable, *, pools: int) -> bool:
-    (family,) = table.families.values()
-    return len(table.pools) == pools and not family.targets and not family.lingering
 
 
 @pytest.mark.timeout(300)
@@ -54,7 +41,7 @@ def test_a_pool_is_drained_under_load_and_another_drain_is_taken_back(stack: Loc
     """50 requests a second to all bots: none fails and none is answered by the wrong bot; everything settles."""
     cli = Cli(stack.folder.path.parent)
     where = ("--folder", str(stack.folder.path))
-    first = min(_table(stack).pools)
+    first = min(stack.table().pools)
     load = Load(stack, _BOTS)
     with load.running():
         eventually(lambda: load.answered > 50)
@@ -64,18 +51,18 @@ def test_a_pool_is_drained_under_load_and_another_drain_is_taken_back(stack: Loc
         ended = cli("apply", "--drain", first, "--wait", "--wait-s", "120", *where)
         assert ended.exit_code == 0, ended.stderr
         assert "shards moved" in ended.stderr
-        table = _table(stack)
+        table = stack.table()
         assert first not in table.pools
-        assert _is_settled(table, pools=2)
+        assert stack.is_settled(pools=2)
         assert read_intents(stack.store) == Intents()
 
         second = min(table.pools)
         assert cli("apply", "--drain", second, *where).exit_code == 0
-        eventually(lambda: _table(stack).epoch > table.epoch, within_s=60)
+        eventually(lambda: stack.table().epoch > table.epoch, within_s=60)
         ended = cli("apply", "--undo-drain", second, "--wait", "--wait-s", "120", *where)
         assert ended.exit_code == 0, ended.stderr
         answered = load.answered
         eventually(lambda: load.answered > answered + 100)
     assert not load.failures
-    assert _is_settled(_table(stack), pools=2)
+    assert stack.is_settled(pools=2)
     assert read_intents(stack.store) == Intents()

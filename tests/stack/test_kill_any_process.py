@@ -12,7 +12,6 @@ import pytest
 
 from botshard.local.processes import start_ticks_of
 from botshard.store.catalog import CatalogStore
-from botshard.store.table import TableStore
 from tests.local_stack import Load, LocalStack, write_bots
 from tests.waiting import eventually
 
@@ -74,8 +73,7 @@ def test_one_process_killed_under_load(stack: LocalStack, what: str) -> None:
         assert len(load.failures) <= 3, load.failures
     else:
         assert not load.failures
-    table = TableStore(stack.store).read()
-    assert table is not None
+    assert stack.table().families
     assert set(CatalogStore(stack.store).read_all()) == {*_REALTIME, *_SLEEPY}
 
 

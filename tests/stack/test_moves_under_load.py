@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from botshard.bots.rollouts import read_bot
-from botshard.sharding.routing import FamilyRoutes, RoutingTable
+from botshard.sharding.routing import FamilyRoutes
 from botshard.store.artifacts import read_manifest
 from botshard.store.intents import Intents, read_intents
 from botshard.store.layout import blob_key
-from botshard.store.table import TableStore
 from tests.cli.running import Cli
 from tests.local_stack import Load, LocalStack, write_bots
 from tests.waiting import eventually
@@ -40,24 +39,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         stack.publish(folders)
         for bot in _BOTS:
             stack.wait_for(bot)
-        eventually(lambda: _is_settled(_table(stack)), within_s=30)
+        eventually(lambda: stack.is_settled(pools=2), within_s=30)
         yield stack
 
 
-def _table(stack: LocalStack) -> RoutingTable:
-    found = TableStore(stack.store).read()
-    assert found is not None
-    return found[0]
-
-
 def _family(stack: LocalStack) -> FamilyRoutes:
-    (family,) = _table(stack).families.values()
+    (family,) = stack.table().families.values()
     return family
-
-
-def _is_settled(table: RoutingTable) -> bool:
-    (family,) = table.families.values()
-    return len(table.pools) == 2 and not family.targets and not family.lingering
 
 
 @pytest.mark.timeout(300)
@@ -65,7 +53,7 @@ def test_a_pool_is_quarantined_under_load(stack: LocalStack) -> None:
     """50 requests a second: it is out of the order within seconds, long before another is warm, and nothing fails."""
     cli = Cli(stack.folder.path.parent)
     where = ("--folder", str(stack.folder.path))
-    victim = min(_table(stack).pools)
+    victim = min(stack.table().pools)
     load = Load(stack, _BOTS)
     with load.running():
         eventually(lambda: load.answered > 50)
@@ -76,8 +64,8 @@ def test_a_pool_is_quarantined_under_load(stack: LocalStack) -> None:
         answered = load.answered
         eventually(lambda: load.answered > answered + 50)
     assert not load.failures
-    assert victim not in _table(stack).pools
-    assert _is_settled(_table(stack))
+    assert victim not in stack.table().pools
+    assert stack.is_settled(pools=2)
     assert all(len(pools) == 2 for pools in _family(stack).shards)
     assert read_intents(stack.store) == Intents()
 
@@ -87,7 +75,7 @@ def test_a_bot_that_no_new_pool_can_load_is_served_by_the_old_ones(stack: LocalS
     """Its file is lost to all but those that hold it: its shard alone stays, with the reason told; then it goes on."""
     cli = Cli(stack.folder.path.parent)
     where = ("--folder", str(stack.folder.path))
-    victim = min(_table(stack).pools)
+    victim = min(stack.table().pools)
     manifest = read_manifest(stack.store, read_bot(stack.store, _BOTS[0]).serving.artifact)
     key = blob_key(manifest.files["model.safetensors"].sha256)
     good = stack.store.get(key).data
@@ -110,5 +98,5 @@ def test_a_bot_that_no_new_pool_can_load_is_served_by_the_old_ones(stack: LocalS
             ended = cli("apply", "--wait", "--wait-s", "150", *where)
         assert ended.exit_code == 0, ended.stderr
     assert not load.failures
-    assert victim not in _table(stack).pools
-    assert _is_settled(_table(stack))
+    assert victim not in stack.table().pools
+    assert stack.is_settled(pools=2)
