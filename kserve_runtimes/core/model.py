@@ -9,7 +9,7 @@ from typing import Protocol
 from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 
-__all__ = ["Framework", "Model"]
+__all__ = ["Framework", "Model", "Together"]
 
 
 class Model(Protocol):
@@ -20,10 +20,33 @@ class Model(Protocol):
         """Measured bytes of weights, tables and graph."""
         ...
 
+    @property
+    def together(self) -> Together | None:
+        """What runs this model and others in one batch; models with the same object may be in one. None: nothing."""
+        ...
+
     def predict(self, inputs: Mapping[str, Array], /) -> Mapping[str, Array]:
         """Outputs by name for inputs by name, both `(rows, ...)`; one output may have any name.
 
         Raises: InvalidInputError for values that the model has no meaning for; anything else is the model's failure.
+        """
+        ...
+
+
+class Together(Protocol):
+    """Runs a batch of rows that belong to several models: those of equal shape, or those on one encoder."""
+
+    def predict(
+        self, models: Sequence[Model], inputs: Sequence[Mapping[str, Array]], /
+    ) -> Sequence[Mapping[str, Array] | Exception]:
+        """What each model makes of its inputs, within 1e-5 of what `Model.predict` gives. Blocks.
+
+        Args:
+            models: all have this object as `together`; the same one may be there many times.
+            inputs: as `Model.predict` takes them, one for each of `models`, each with any number of rows.
+
+        Returns: for each of `models` its outputs, or what `Model.predict` would have raised: inputs that are wrong
+            fail alone.
         """
         ...
 

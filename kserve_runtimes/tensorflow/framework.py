@@ -44,6 +44,8 @@ class TensorFlowFramework:
 class _Graph:
     """A traced function of tensors."""
 
+    together = None
+
     def __init__(
         self, call: Callable[[Mapping[str, Array]], Any], outputs: Sequence[str], footprint_bytes: int, keep: object
     ) -> None:

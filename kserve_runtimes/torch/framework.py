@@ -48,6 +48,8 @@ class TorchFramework:
 class _Declared:
     """A declared architecture over the tensors of a safetensors file."""
 
+    together = None
+
     def __init__(self, forward: Forward, footprint_bytes: int) -> None:
         self._forward = forward
         self._dense = forward if isinstance(forward, Dense) else None
@@ -65,6 +67,8 @@ class _Declared:
 
 class _Program:
     """A `torch.export` program."""
+
+    together = None
 
     def __init__(self, program: torch.export.ExportedProgram, outputs: Sequence[str]) -> None:
         self._module = program.module()

@@ -34,6 +34,8 @@ A, B, C, D = (BotId(name) for name in "abcd")
 class _Model:
     """A model of a given size."""
 
+    together = None
+
     def __init__(self, footprint_bytes: int) -> None:
         self.footprint_bytes = footprint_bytes
 
