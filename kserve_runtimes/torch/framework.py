@@ -18,6 +18,7 @@ from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model
+from kserve_runtimes.declared.models import DeclaredModels, is_declared
 from kserve_runtimes.torch.architectures import Dense, Forward, build
 from kserve_runtimes.torch.weights import map_weights
 
@@ -32,6 +33,7 @@ class TorchFramework:
     def __init__(self, *, threads: int) -> None:
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
+        self._declared = DeclaredModels()
 
     def load(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec]) -> Model:
         """The model; see `kserve_runtimes.core.model.Framework`."""
@@ -39,6 +41,8 @@ class TorchFramework:
             if tensor.datatype == "BYTES":
                 expected = "turned into numbers by a preprocess step: PyTorch has no text tensors"
                 raise InvalidDocumentError(f"bot {spec.id}", [Problem.of(f"inputs.{tensor.name}", "BYTES", expected)])
+        if is_declared(spec):
+            return self._declared.load(spec, folder, inputs)
         path = folder / str(spec.model["file"])
         if spec.model["format"] == "safetensors":
             return _load_declared(spec, path, inputs)
