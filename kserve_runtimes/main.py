@@ -26,6 +26,7 @@ from botshard.sharding.ids import Framework as FrameworkName
 from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.urls import open_store
 from kserve_runtimes.core.follower import Follower
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.model import Framework
@@ -153,7 +154,6 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         ),
         notices=notices,
         metrics=metrics,
-        models=models,
         request_timeout_s=settings.request_timeout_s,
     )
     pool.on_ready = notifier.ready
@@ -183,7 +183,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     ]
     try:
         await server.serve(
-            pool,
+            Inference(pool, models, threads=settings.threads),
             listener=listener,
             grpc_port=settings.grpc_port,
             max_body_bytes=settings.max_body_bytes,

@@ -23,7 +23,7 @@ class HotRequest(Exchange, ABC):
         self.body: bytes | memoryview = b""
         """There once `run` is called."""
         self._parts: list[bytes] | None = None
-        self._task: asyncio.Task[Answer] | None = None
+        self._task: asyncio.Task[Any] | None = None
 
     # ── what subclasses say ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -31,7 +31,7 @@ class HotRequest(Exchange, ABC):
     def run(self) -> Answer | None:
         """The answer; or None, once it was arranged that `answer` is called (see `run_as_task`).
 
-        Raises: what `failed` has an answer for.
+        Raises: what `answer_to` has an answer for.
         """
 
     @abstractmethod
@@ -39,7 +39,7 @@ class HotRequest(Exchange, ABC):
         """The answer when `deadline_s` (which `begin` may set) has passed."""
 
     @abstractmethod
-    def failed(self, error: Exception, /) -> Answer:
+    def answer_to(self, error: Exception, /) -> Answer:
         """The answer when `run`, or its task, raised."""
 
     # ── what subclasses use ───────────────────────────────────────────────────────────────────────────────────────────
@@ -48,6 +48,10 @@ class HotRequest(Exchange, ABC):
         """Send the answer; without effect where the client is gone or was answered."""
         if not self.is_over:
             self.link.reply(self, answer)
+
+    def cancel_with(self, task: asyncio.Task[Any] | None, /) -> None:
+        """`task` works for this request alone: it is cancelled when nobody waits for the answer any more."""
+        self._task = task
 
     def run_as_task(self, answering: Coroutine[Any, Any, Answer], /) -> None:
         """Answer with what the coroutine returns; it is cancelled when nobody waits any more."""
@@ -65,7 +69,7 @@ class HotRequest(Exchange, ABC):
         if error is None:
             self.link.reply(self, task.result())
         elif isinstance(error, Exception):
-            self.link.reply(self, self.failed(error))
+            self.link.reply(self, self.answer_to(error))
         else:
             self.link.broken(self)
 
@@ -96,7 +100,7 @@ class HotRequest(Exchange, ABC):
         try:
             answer = self.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
-            answer = self.failed(error)
+            answer = self.answer_to(error)
         if answer is not None:
             self.link.reply(self, answer)
 

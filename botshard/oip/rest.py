@@ -12,7 +12,7 @@ or as JSON as its own `binary_data` says, else as the request's `binary_data_out
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -33,6 +33,7 @@ __all__ = [
     "InferenceRequest",
     "RequestedOutput",
     "check_shape",
+    "decode_document",
     "decode_request",
     "encode_response",
     "encode_tensors",
@@ -40,11 +41,11 @@ __all__ = [
     "parse_header_length",
 ]
 
+_NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 _MAX_DIMENSIONS: Final = 32  # numpy takes 64; nobody sends more than a handful
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
+class RequestedOutput(NamedTuple):
     """An output that the client asked for."""
 
     name: str
@@ -52,14 +53,13 @@ class RequestedOutput:
     """As binary data or as JSON; None: as the request says for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceRequest:
+class InferenceRequest(NamedTuple):
     """A request that was decoded and fits the declared inputs."""
 
     inputs: Mapping[str, Tensor]
     """In the order of the declaration; all have the same number of rows."""
     id: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = _NO_PARAMETERS
     outputs: tuple[RequestedOutput, ...] = ()
     """What the client asked for, in its order; empty: everything."""
     wants_binary: bool = False
@@ -107,7 +107,24 @@ def decode_request(
     Raises: InvalidInputError, naming the tensor where there is one.
     """
     head, tail = split_body(body, header_length)
-    document = json_object(head)
+    return decode_document(json_object(head), tail, inputs=inputs, outputs=outputs)
+
+
+def decode_document(
+    document: dict[str, Any],
+    tail: memoryview | None,
+    *,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec] | None,
+) -> InferenceRequest:
+    """Reads the JSON of an infer request that was parsed; see `decode_request`.
+
+    Args:
+        document: the JSON.
+        tail: the binary tensors behind it; None: the body is JSON alone.
+        inputs: what the bot declares.
+        outputs: what the bot declares; None: requested outputs are not checked.
+    """
     parameters = parameters_of(document, None)
     tensors = _tensors(document, tail, inputs)
     known = None if outputs is None else {spec.name for spec in outputs}

@@ -14,10 +14,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,8 +76,7 @@ _PACKED_AT_MOST: Final = 1 << 16
 """Elements; beyond, numpy is as fast and takes less memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A named tensor. `data` is an array of exactly `shape`, or for `BYTES` the elements in row-major order."""
 
     name: str

@@ -55,12 +55,15 @@ def output_tensor(spec: TensorSpec, value: Array | list[str], rows: int) -> Tens
         value = value.reshape(-1, 1)
     elif value.ndim == 2 and value.shape[1] == 1 and len(spec.shape) == 1:
         value = value.reshape(-1)
-    _check_shape(spec, value, rows)
+    if value.shape[1:] != spec.shape[1:] or value.shape[:1] != (rows,) or spec.shape[:1] != (-1,):
+        _check_shape(spec, value, rows)
     if spec.datatype == "BYTES":
         if value.dtype.kind not in "OSU":
             raise ModelOutputError(f"output {spec.name!r} is declared BYTES, but the model gives {value.dtype}")
         return Tensor.of(spec.name, value)
     dtype = DATATYPES[spec.datatype]
+    if value.dtype == dtype:
+        return Tensor(spec.name, spec.datatype, value.shape, value)
     if not np.can_cast(value.dtype, dtype, casting="same_kind"):
         raise ModelOutputError(f"output {spec.name!r} is declared {spec.datatype}, but the model gives {value.dtype}")
     return Tensor(spec.name, spec.datatype, value.shape, value.astype(dtype, copy=False))

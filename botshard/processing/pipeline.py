@@ -68,12 +68,13 @@ class Pipeline:
         Raises: ModelOutputError when the model does not give what the bot declares.
         """
         rows = next(iter(inputs.values())).rows
+        if not self._after and len(self.outputs) == 1 == len(model_outputs):  # whatever the model calls it
+            (spec,), (value,) = self.outputs, model_outputs.values()
+            return {spec.name: output_tensor(spec, value, rows)}
         asked = {name: _texts(inputs[name]) for name in self._asked_texts}
         frame = Frame(rows=rows, given=model_outputs, asked=asked)
         for apply in self._after:
             apply(frame)
-        if not self._after and len(self.outputs) == 1 == len(model_outputs):  # whatever the model calls it
-            return {spec.name: output_tensor(spec, frame.tensor(None), rows) for spec in self.outputs}
         return {
             spec.name: output_tensor(spec, frame.texts.get(spec.name) or frame.tensor(spec.name), rows)
             for spec in self.outputs

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from botshard.oip.codec import Codec
 from botshard.oip.errors import InvalidInputError
-from botshard.oip.tensors import Tensor
+from botshard.oip.tensors import Array, Tensor
 from botshard.processing.pipeline import Pipeline
 from botshard.sharding.catalog import BotSpec, Version
 from botshard.sharding.ids import BotId
@@ -22,14 +23,17 @@ _REASON_CHARS: Final = 300
 class LoadedBot:
     """A bot that can answer. Immutable; used by any number of requests."""
 
-    __slots__ = ("_model", "_pipeline", "build_s", "footprint_bytes", "id", "spec", "version")
+    __slots__ = ("_pipeline", "build_s", "codec", "footprint_bytes", "id", "model", "spec", "together", "version")
 
     def __init__(self, *, version: Version, spec: BotSpec, pipeline: Pipeline, model: Model) -> None:
         self.id: BotId = spec.id
         self.version = version
         self.spec = spec
+        self.model = model
+        self.together = model.together
+        """What runs it in one batch with others."""
+        self.codec = Codec(spec.inputs, spec.outputs, model_name=spec.id, model_version=str(version.number))
         self._pipeline = pipeline
-        self._model = model
         self.footprint_bytes = model.footprint_bytes + deep_bytes(pipeline)
         """Measured bytes of the model and of what its steps hold."""
         self.build_s = 0.0
@@ -41,17 +45,44 @@ class LoadedBot:
         return f"{self.spec.framework}_{self.spec.model['format']}"
 
     def predict(self, inputs: Mapping[str, Tensor], /) -> dict[str, Tensor]:
-        """The declared outputs for inputs that fit the declared ones. Blocks.
+        """The declared outputs for inputs that fit the declared ones: all stages for one request. Blocks.
 
-        Raises: InvalidInputError; PredictFailedError for whatever else goes wrong within.
+        Raises: what `before`, `after` and `problem` give.
+        """
+        arrays = self.before(inputs)
+        try:
+            outputs = self.model.predict(arrays)
+        except Exception as error:
+            raise self.problem(error) from error
+        return self.after(outputs, inputs)
+
+    def before(self, inputs: Mapping[str, Tensor], /) -> Mapping[str, Array]:
+        """What the model is given.
+
+        Raises: InvalidInputError; PredictFailedError where a step fails.
         """
         try:
-            outputs = self._model.predict(self._pipeline.before(inputs))
-            return self._pipeline.after(outputs, inputs)
-        except InvalidInputError:
-            raise
+            return self._pipeline.before(inputs)
         except Exception as error:
-            raise PredictFailedError(self.id, _shown(error)) from error
+            raise self.problem(error) from error
+
+    def after(self, outputs: Mapping[str, Array], inputs: Mapping[str, Tensor], /) -> dict[str, Tensor]:
+        """The declared outputs, of what the model gave for these inputs.
+
+        Raises: InvalidInputError; PredictFailedError where a step fails, or the model does not give what is declared.
+        """
+        try:
+            return self._pipeline.after(outputs, inputs)
+        except Exception as error:
+            raise self.problem(error) from error
+
+    def problem(self, error: Exception, /) -> Exception:
+        """What an error within the model or a step is to the client."""
+        if isinstance(error, InvalidInputError | PredictFailedError):
+            return error
+        problem = PredictFailedError(self.id, _shown(error))
+        problem.__cause__ = error
+        return problem
 
 
 def _shown(error: Exception) -> str:

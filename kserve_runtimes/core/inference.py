@@ -1,4 +1,4 @@
-"""Where a bot runs: on the event loop if it is loaded and known to be quick, else on a model's thread.
+"""Where a request runs: on the event loop if its bot is loaded and known to be quick, else on a model's thread.
 
 Handing a request to a thread and back costs more than a small model takes. What is slow, large, or not yet known must
 not hold up the loop, so a bot's first requests go to a thread, and so does every one once its bot has become slow.
@@ -6,18 +6,19 @@ not hold up the loop, so a bot's first requests go to a thread, and so does ever
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from time import perf_counter, thread_time
-from typing import Final, NamedTuple, TypeVar
+from time import perf_counter
+from typing import Final, NamedTuple
 
 from botshard.sharding.ids import BotId, VersionNumber
-from kserve_runtimes.core.bot import LoadedBot
-from kserve_runtimes.core.pool import Call, Pool
+from kserve_runtimes.core.asked import Asked, Run, run_stages
+from kserve_runtimes.core.batches import Batches
+from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.resident import Slot
 
-__all__ = ["Inference", "Stopwatch", "Took"]
-
-T = TypeVar("T")
+__all__ = ["Inference", "Took"]
 
 _QUICK_S: Final = 0.001
 """What the loop may be held up by one request. A small model takes a tenth of it, but not with cold caches."""
@@ -27,6 +28,8 @@ _SLOWER: Final = 0.1
 """Share of a longer CPU time that the estimate takes over; of a shorter one it takes half."""
 _LONG_IN_A_ROW: Final = 8
 _SPARE_ENTRIES: Final = 256
+_AT_ONCE: Final = 32
+"""Requests of one turn of the loop; others wait for the next, so that health and new connections come between."""
 
 
 class Took(NamedTuple):
@@ -35,20 +38,6 @@ class Took(NamedTuple):
     wall_s: float
     cpu_s: float
     """Of the thread that ran it."""
-
-
-class Stopwatch:
-    """Started when it is made."""
-
-    __slots__ = ("_cpu_s", "_wall_s")
-
-    def __init__(self) -> None:
-        self._wall_s = perf_counter()
-        self._cpu_s = thread_time()
-
-    def took(self) -> Took:
-        """Since the start; on the thread that started it."""
-        return Took(perf_counter() - self._wall_s, thread_time() - self._cpu_s)
 
 
 @dataclass(slots=True)
@@ -87,51 +76,93 @@ class _Usual:
 
 
 class Inference:
-    """Knows how long bots take, and decides by it. Lives on the event loop."""
+    """Takes requests, and knows how long bots take. Lives on the event loop."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, executor: Executor, *, threads: int) -> None:
+        self.pool = pool
+        self._loop = asyncio.get_running_loop()
         self._usual: dict[BotId, _Usual] = {}
+        self._batches = Batches(executor, threads=threads, ended=self._ended_in_thread)
+        self._turn: list[Run] = []
+        """Those that run here, at the end of this turn of the loop."""
 
-    def pin_quick(self, call: Call, /) -> Slot | None:
-        """The bot, pinned, if it may run here and now; None: `run` it.
+    def submit(self, asked: Asked, /) -> asyncio.Task[None] | None:
+        """Run it, and call its `answered` or `failed`.
 
-        Raises: what `Pool.pin` raises.
+        A lone request waits for nobody: a turn of the loop ends when what has arrived was read.
+
+        Returns: what gets its bot for it, to be cancelled when nobody waits any more; None: it has its bot.
         """
-        bot_id = BotId(call.bot_id)
-        usual = self._usual.get(bot_id)
-        if usual is None or not usual.is_quick:
-            return None
-        entry = self._pool.residents.get(bot_id)
-        if entry is None or entry.slot is None or entry.slot.bot.version.number != usual.version:
-            return None
-        pinning = self._pool.pin(call)
-        try:
-            pinning.send(None)
-        except StopIteration as done:
-            slot: Slot = done.value
-            self._pool.rates.note(bot_id)
-            return slot
-        pinning.close()  # it has to wait after all
+        asked_at_s = perf_counter()
+        slot = self._pin_quick(asked)
+        if slot is None:
+            return self._loop.create_task(self._submit_slowly(asked, asked_at_s))
+        if not self._turn:
+            self._loop.call_soon(self._run_turn)
+        self._turn.append(Run(asked, slot, asked_at_s))
         return None
 
-    def unpin(self, slot: Slot, /) -> None:
-        """The bot is not needed any more."""
-        self._pool.residents.unpin(slot.bot.id, slot)
+    def _pin_quick(self, asked: Asked) -> Slot | None:
+        """The bot, pinned, if it is here and may run on the loop."""
+        call = asked.call
+        bot_id = BotId(call.bot_id)
+        usual = self._usual.get(bot_id)
+        if usual is None or not usual.is_quick or not asked.is_small:
+            return None
+        residents = self.pool.residents
+        entry = residents.get(bot_id)
+        if entry is None or entry.slot is None:
+            return None
+        slot = entry.slot
+        number = slot.bot.version.number
+        if number != usual.version or (call.version is not None and call.version != str(number)):
+            return None
+        residents.pin_now(entry, slot)
+        self.pool.rates.note(bot_id)
+        return slot
 
-    def note_here(self, bot: LoadedBot, wall_s: float, /) -> None:
-        """A request has run on the loop; one that failed as well."""
-        self._pool.metrics.predict_seconds.observe(wall_s)
-        usual = self._usual.get(bot.id)
-        if usual is not None:
-            usual.note_here(wall_s)
+    async def _submit_slowly(self, asked: Asked, asked_at_s: float) -> None:
+        try:
+            slot = await self.pool.pin(asked.call, deadline_s=asked.deadline_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            asked.failed(error)
+            return
+        self.pool.rates.note(slot.bot.id)
+        self._batches.add(Run(asked, slot, asked_at_s))
 
-    def note(self, bot: LoadedBot, took: Took, /) -> None:
-        """A small request has run on a thread."""
-        usual = self._usual.get(bot.id)
-        if usual is not None and usual.version == bot.version.number:
+    def _run_turn(self) -> None:
+        runs, self._turn = self._turn[:_AT_ONCE], self._turn[_AT_ONCE:]
+        if self._turn:
+            self._loop.call_soon(self._run_turn)
+        run_stages(runs)
+        for run in runs:
+            if run.is_begun:
+                usual = self._usual.get(run.bot.id)
+                if usual is not None:
+                    usual.note_here(run.times.work_s)
+            self._ended(run)
+
+    def _ended_in_thread(self, run: Run, cpu_s: float) -> None:
+        if run.is_begun and run.asked.is_small:
+            self._note(run.bot.id, run.bot.version.number, Took(run.times.work_s, cpu_s))
+        self._ended(run)
+
+    def _note(self, bot_id: BotId, version: VersionNumber, took: Took) -> None:
+        usual = self._usual.get(bot_id)
+        if usual is not None and usual.version == version:
             usual.note(took)
             return
-        if len(self._usual) > 2 * len(self._pool.residents) + _SPARE_ENTRIES:
+        if len(self._usual) > 2 * len(self.pool.residents) + _SPARE_ENTRIES:
             self._usual.clear()
-        self._usual[bot.id] = _Usual(bot.version.number, took.wall_s, took.cpu_s)
+        self._usual[bot_id] = _Usual(version, *took)
+
+    def _ended(self, run: Run) -> None:
+        # A caller that gave up did not stop the model: the bot is in use until here.
+        self.pool.residents.unpin(run.bot.id, run.slot)
+        asked = run.asked
+        if run.is_begun:
+            self.pool.metrics.predict_seconds.observe(run.times.work_s)
+        if run.error is not None:
+            asked.failed(run.error)
+        elif run.is_begun:
+            asked.answered(run.encoded, run.bot, run.times)

@@ -1,28 +1,25 @@
 """One replica of a pool: what every way in (REST, gRPC, the SDK's own endpoints) asks, and what runs behind them.
 
-A request goes `locate` (is the bot ours? look again before saying no) → pin (load it if it is absent) → `run` (the
-model's threads) → unpin. Batching would take the place of the last hand-over to the threads.
+A request goes `locate` (is the bot ours? look again before saying no) → pin (load it if it is absent) → the stages
+(`inference.py`) → unpin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import inf
-from typing import Final, TypeVar
+from time import monotonic, perf_counter
+from typing import Final
 
 from botshard.logs import fields
 from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import BotId, Epoch, PoolName, check_bot_id
+from kserve_runtimes.core.asked import Call
 from kserve_runtimes.core.assignment import NO_EPOCH, View
-from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import (
-    DeadlineExceededError,
     MisdirectedError,
     PoolNotReadyError,
     UnknownBotError,
@@ -39,25 +36,12 @@ __all__ = ["Call", "Pool"]
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _FIRST_REQUESTS_S: Final = 0.02
 """Time for the requests that wait in the socket's queue to be read, before the catalog is."""
 _CHECK_SHARE: Final = 0.1
 """How much of its time the loop may spend on looking at all bots while they are loaded."""
 _UNKNOWN_GROUP_TIMEOUT_S: Final = 30.0
 """Until the table names this pool's group, and with it a deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Who is asked, and what the caller said about it."""
-
-    bot_id: str
-    version: str | None = None
-    """The version in the path; None: whichever is served."""
-    epoch: Epoch = NO_EPOCH
-    """The epoch that the router routed by; 0: it did not say."""
 
 
 class Pool:
@@ -71,7 +55,6 @@ class Pool:
         residents: Residents,
         notices: LoadNotices,
         metrics: Metrics,
-        models: Executor,
         request_timeout_s: float | None,
     ) -> None:
         self.name = name
@@ -90,7 +73,6 @@ class Pool:
         self.on_ready: Callable[[], None] = lambda: None
         self._follower = follower
         self._notices = notices
-        self._models = models
         self._request_timeout_s = request_timeout_s
         self._viewed = asyncio.Event()
         self.is_complete = False
@@ -180,13 +162,13 @@ class Pool:
         # keep a distance that grows with what they take. A pool of a few bots is looked at in the loop's next turn.
         if not self._check_scheduled:
             self._check_scheduled = True
-            asyncio.get_running_loop().call_later(max(0.0, self._next_check_s - time.perf_counter()), self._check)
+            asyncio.get_running_loop().call_later(max(0.0, self._next_check_s - perf_counter()), self._check)
 
     def _check(self) -> None:
-        started_s = time.perf_counter()
+        started_s = perf_counter()
         self._check_scheduled = False
         self._look()
-        ended_s = time.perf_counter()
+        ended_s = perf_counter()
         self._next_check_s = ended_s + (ended_s - started_s) / _CHECK_SHARE
 
     def _look(self) -> None:
@@ -278,40 +260,6 @@ class Pool:
             raise UnknownVersionError(entry.id, call.version, serving)
         return slot
 
-    async def run(self, call: Call, job: Callable[[LoadedBot], T], /, *, deadline_s: float) -> tuple[LoadedBot, T]:
-        """`job` with the bot, on a model's thread.
-
-        Args:
-            call: which bot.
-            job: blocks; its errors come out here.
-            deadline_s: instant of the loop's clock; a job that has not started by then is not started.
-
-        Raises: what `pin` and `job` raise; DeadlineExceededError.
-        """
-        slot = await self.pin(call, deadline_s=deadline_s)
-        bot = slot.bot
-        self.rates.note(bot.id)
-        loop = asyncio.get_running_loop()
-
-        def timed() -> T:
-            started_s = loop.time()
-            if started_s > deadline_s:
-                raise DeadlineExceededError(0.0)
-            try:
-                return job(bot)
-            finally:
-                self.metrics.predict_seconds.observe(loop.time() - started_s)
-
-        def finished(future: asyncio.Future[T]) -> None:
-            self.residents.unpin(bot.id, slot)
-            if not future.cancelled():
-                future.exception()  # nobody may be waiting any more
-
-        future = loop.run_in_executor(self._models, timed)
-        future.add_done_callback(finished)
-        # A caller that gives up does not stop the thread, so the pin must last until the thread is done.
-        return bot, await asyncio.shield(future)
-
     async def _wait_for_view(self) -> None:
         """The first reading of table and catalog takes milliseconds, unless the store is away."""
         while not self._viewed.is_set():
@@ -324,4 +272,4 @@ class Pool:
 
     @staticmethod
     def _now_s() -> float:
-        return asyncio.get_running_loop().time()
+        return monotonic()

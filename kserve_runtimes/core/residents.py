@@ -18,6 +18,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from math import inf
+from time import monotonic
 from typing import Final
 
 from botshard.logs import fields
@@ -169,6 +170,12 @@ class Residents:
         assert entry.slot is not None  # noqa: S101 - what `ensure` waits for
         entry.slot.pins += 1
         return entry.slot
+
+    def pin_now(self, entry: Resident, slot: Slot, /) -> None:
+        """Use what serves; as `pin`, for a bot that is in memory."""
+        if self._room.is_bounded:
+            self._room.keep.asked(entry.id)
+        slot.pins += 1
 
     def unpin(self, bot_id: BotId, slot: Slot, /) -> None:
         """The request that held `slot` is over."""
@@ -377,4 +384,6 @@ class Residents:
 
     @staticmethod
     def _now_s() -> float:
-        return asyncio.get_running_loop().time()
+        return (
+            monotonic()
+        )  # the loop's clock, which asks the system for this process's number each time it is looked up

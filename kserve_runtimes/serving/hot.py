@@ -1,8 +1,7 @@
 """The requests that every answer waits for: inference and health, straight from the connection.
 
 No framework, no task and no thread where none is needed: a small request to a quick bot is parsed, run and written in
-one turn of the event loop (`turns.py`). What differs from that (a bot that is absent or slow, a large body) is a task
-and a thread.
+one turn of the event loop (`kserve_runtimes/core/inference.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from botshard.http1.answers import Answer, line
 from botshard.http1.hot import HotRequest
 from botshard.oip import headers
 from botshard.oip.content import decompress
-from botshard.oip.rest import EncodedBody, InferenceRequest, decode_request, encode_response, parse_header_length
+from botshard.oip.rest import EncodedBody, InferenceRequest, parse_header_length
 from botshard.oip.tensors import Tensor
 from botshard.oip.v1 import decode_v1, encode_v1
+from kserve_runtimes.core.asked import Call, Times
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
-from kserve_runtimes.core.inference import Inference, Stopwatch, Took
-from kserve_runtimes.core.pool import Call, Pool
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving import models
 from kserve_runtimes.serving.messages import Answer as PlainAnswer
 from kserve_runtimes.serving.messages import (
@@ -37,7 +36,6 @@ from kserve_runtimes.serving.messages import (
     wrong_method_answer,
 )
 from kserve_runtimes.serving.problems import problem_of
-from kserve_runtimes.serving.turns import Turns
 
 __all__ = ["PoolFront"]
 
@@ -55,10 +53,9 @@ _BINARY_VERSION: Final = (
 class PoolFront:
     """Recognises hot requests, and writes the headers that every answer of this pool has."""
 
-    def __init__(self, pool: Pool, *, max_body_bytes: int) -> None:
-        self.pool = pool
-        self.inference = Inference(pool)
-        self.turns = Turns(self.inference)
+    def __init__(self, inference: Inference, *, max_body_bytes: int) -> None:
+        self.inference = inference
+        self.pool = pool = inference.pool
         self.max_body_bytes = max_body_bytes
         self._pool_line = line(headers.POOL.encode(), pool.name.encode())
         self._common = (-1, b"")
@@ -118,13 +115,13 @@ class _PoolRequest(HotRequest):
         self._front = front
         self.method = method
 
-    def failed(self, error: Exception, /) -> Answer:
+    def answer_to(self, error: Exception, /) -> Answer:
         """Every error has its place in the table of problems."""
         return self._front.answer(error_answer(problem_of(error)), self.fields)
 
     def expired(self) -> Answer:
         """Health has no deadline."""
-        return self.failed(TimeoutError())
+        return self.answer_to(TimeoutError())
 
     def _wrong_method(self) -> Answer:
         allowed = tuple(method.decode() for method in self.methods)
@@ -150,17 +147,15 @@ class _Health(_PoolRequest):
 
 
 class _Infer(_PoolRequest):
-    """`POST /v2/models/{bot}/infer`."""
+    """`POST /v2/models/{bot}/infer`. It is an `Asked`."""
 
-    __slots__ = ("_bot_id", "_header_length", "_problem", "_timeout_s", "_version")
+    __slots__ = ("_bot_id", "_encoding", "_header_length", "_problem", "_timeout_s", "_version", "call", "is_small")
     methods = (b"POST",)
 
     def __init__(self, front: PoolFront, method: bytes, bot_id: str, version: str | None) -> None:
         super().__init__(front, method)
         self._bot_id = bot_id
         self._version = version
-        self._header_length: int | None = None
-        self._timeout_s = 0.0
         self._problem: Exception | None = None
 
     def begin(self) -> None:
@@ -181,70 +176,58 @@ class _Infer(_PoolRequest):
 
     def expired(self) -> Answer:
         """504."""
-        return self.failed(DeadlineExceededError(self._timeout_s))
+        return self.answer_to(DeadlineExceededError(self._timeout_s))
 
     def run(self) -> Answer | None:
-        """Here and now if the request is small and the bot quick; else on a model's thread."""
+        """Hand it to the stages."""
         if self.method != b"POST":
             return self._wrong_method()
         if self._problem is not None:
             raise self._problem
-        if monotonic() > self.deadline_s:
-            raise DeadlineExceededError(self._timeout_s)
         fields = self.fields
-        call = Call(self._bot_id, self._version, epoch_of(fields))
+        self.call = Call(self._bot_id, self._version, epoch_of(fields))
         self._header_length = parse_header_length(field_text(fields, _HEADER_LENGTH))
-        slot = None
-        if len(self.body) <= _SMALL_BYTES and _ENCODING not in fields:
-            slot = self._front.inference.pin_quick(call)
-        if slot is None:
-            self.run_as_task(self._run_in_thread(call))
-        else:
-            self._front.turns.add(self, slot)
+        self._encoding = field_text(fields, _ENCODING)
+        self.is_small = len(self.body) <= _SMALL_BYTES and self._encoding is None
+        self.cancel_with(self._front.inference.submit(self))
         return None
 
-    async def _run_in_thread(self, call: Call) -> Answer:
-        """Inflating, parsing and writing are done where the model runs: what is large must not hold up the loop."""
-        inference, limit_bytes = self._front.inference, self._front.max_body_bytes
-        encoding = field_text(self.fields, _ENCODING)
-        is_small = encoding is None and len(self.body) <= _SMALL_BYTES
-
-        def job(bot: LoadedBot) -> tuple[EncodedBody, Took]:
-            if self.is_over:
-                raise DeadlineExceededError(self._timeout_s)  # nobody waits for it any more
-            watch = Stopwatch()
-            self.body = decompress(self.body, encoding, limit_bytes)
-            decoded = self.decode(bot)
-            encoded = self._encode(bot, bot.predict(decoded.inputs), decoded)
-            return encoded, watch.took()
-
-        try:
-            bot, (encoded, took) = await self._front.pool.run(call, job, deadline_s=self.deadline_s)
-        except DeadlineExceededError as error:
-            raise DeadlineExceededError(self._timeout_s) from error
-        if is_small:
-            inference.note(bot, took)
-        return self._answer_of(bot, encoded)
+    # ── what the stages call ──────────────────────────────────────────────────────────────────────────────────────────
 
     def decode(self, bot: LoadedBot, /) -> InferenceRequest:
         """The body as inputs."""
-        spec = bot.spec
-        return decode_request(self.body, inputs=spec.inputs, outputs=spec.outputs, header_length=self._header_length)
+        self._inflate()
+        return bot.codec.decode(self.body, self._header_length)
 
-    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> Answer:
-        """The answer."""
-        return self._answer_of(bot, self._encode(bot, outputs, decoded))
+    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> EncodedBody:
+        """The answer's body."""
+        return bot.codec.encode(outputs, decoded)
 
-    def _encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest) -> EncodedBody:
-        return encode_response(outputs, model_name=bot.id, model_version=str(bot.version.number), request=decoded)
-
-    def _answer_of(self, bot: LoadedBot, encoded: EncodedBody) -> Answer:
+    def answered(self, encoded: object, bot: LoadedBot, times: Times, /) -> None:  # noqa: ARG002
+        """Send it."""
+        if self.is_over:
+            return
+        assert isinstance(encoded, EncodedBody)  # noqa: S101 - what `encode` gave
         front = self._front
         front.pool.metrics.count_rest(200)
         common, version = front.common_lines(self.fields), bot.version.number
-        if encoded.header_length is None:
-            return Answer(200, _JSON_VERSION % (version, common), encoded.body)
-        return Answer(200, _BINARY_VERSION % (encoded.header_length, version, common), encoded.body)
+        body, header_length = encoded
+        if header_length is None:
+            self.answer(Answer(200, _JSON_VERSION % (version, common), body))
+        else:
+            self.answer(Answer(200, _BINARY_VERSION % (header_length, version, common), body))
+
+    def failed(self, error: Exception, /) -> None:
+        """Send what the error is to a client."""
+        if self.is_over:
+            return
+        if isinstance(error, DeadlineExceededError):
+            error = DeadlineExceededError(self._timeout_s)
+        self.answer(self.answer_to(error))
+
+    def _inflate(self) -> None:
+        if self._encoding is not None:
+            self.body = decompress(self.body, self._encoding, self._front.max_body_bytes)
 
 
 class _PredictV1(_Infer):
@@ -254,7 +237,9 @@ class _PredictV1(_Infer):
 
     def decode(self, bot: LoadedBot, /) -> InferenceRequest:
         """The instances as inputs."""
+        self._inflate()
         return decode_v1(self.body, inputs=bot.spec.inputs)
 
-    def _encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest) -> EncodedBody:  # noqa: ARG002 - V2's
+    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> EncodedBody:  # noqa: ARG002 - V2's
+        """The predictions."""
         return EncodedBody(encode_v1(outputs), None)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 from botshard import __version__
 from botshard.oip import headers
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.metadata import EXTENSIONS
-from botshard.oip.rest import fit_inputs
+from botshard.oip.rest import InferenceRequest, fit_inputs
 from botshard.oip.tensors import Tensor, tensor_from_binary, tensor_from_json, tensor_to_binary
 from botshard.sharding.errors import CallerError
 from botshard.sharding.ids import BotId, Epoch
+from kserve_runtimes.core.asked import Call, Times
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
-from kserve_runtimes.core.pool import Call, Pool
+from kserve_runtimes.core.inference import Inference
+from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.serving import models
 from kserve_runtimes.serving.sdk import (
     DataPlane,
@@ -41,26 +44,33 @@ class BotRepository(ModelRepository):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(models_dir="/nonexistent")
-        self._pool: Pool | None = None
+        self._inference: Inference | None = None
 
-    def bind(self, pool: Pool, /) -> None:
-        """Serve `pool` from now on."""
-        self._pool = pool
+    def bind(self, inference: Inference, /) -> None:
+        """Serve its pool from now on."""
+        self._inference = inference
+
+    @property
+    def inference(self) -> Inference:
+        """The way to the pool; there is one as soon as anything can ask."""
+        if self._inference is None:
+            raise CallerError("the repository was asked before it was bound to a pool")
+        return self._inference
 
     @property
     def pool(self) -> Pool:
-        """The pool; there is one as soon as anything can ask."""
-        if self._pool is None:
-            raise CallerError("the repository was asked before it was bound to a pool")
-        return self._pool
+        """The pool."""
+        return self.inference.pool
 
     def get_model(self, name: str) -> BotModel:
         """The bot as a model. Whether it exists is found out when it is used: the catalog may have to be asked."""
-        return BotModel(name, self.pool)
+        return BotModel(name, self.inference)
 
     def get_models(self) -> dict[str, BotModel]:
         """Every bot of the pool."""
-        return {entry.id: BotModel(entry.id, self.pool) for entry in self.pool.residents} if self._pool else {}
+        if self._inference is None:
+            return {}
+        return {entry.id: BotModel(entry.id, self._inference) for entry in self.pool.residents}
 
     async def is_model_ready(self, name: str) -> bool:
         """Whether the bot is loaded."""
@@ -81,10 +91,10 @@ class BotRepository(ModelRepository):  # type: ignore[misc]
 class BotModel(Model):  # type: ignore[misc]
     """One bot as a model of the SDK: a name, and the way to the pool."""
 
-    def __init__(self, name: str, pool: Pool) -> None:
+    def __init__(self, name: str, inference: Inference) -> None:
         super().__init__(name)
-        self._pool = pool
-        entry = pool.residents.get(BotId(name))
+        self._inference = inference
+        entry = inference.pool.residents.get(BotId(name))
         self.ready = entry is not None and entry.slot is not None
 
     def load(self) -> bool:
@@ -116,25 +126,56 @@ class BotModel(Model):  # type: ignore[misc]
         return response, {"x-botshard-bot-version": version}
 
     async def _predict(self, request: Any, sent: Mapping[str, str]) -> tuple[LoadedBot, list[Tensor]]:
-        pool = self._pool
-        wanted = [output.name for output in request.request_outputs or ()]
-
-        def job(bot: LoadedBot) -> list[Tensor]:
-            outputs = bot.predict(fit_inputs([_tensor(item) for item in request.inputs], bot.spec.inputs))
-            for name in wanted:
-                if name not in outputs:
-                    raise InvalidInputError(name, f"is unknown; the outputs are {', '.join(outputs)}", kind="output")
-            return [outputs[name] for name in wanted or outputs]
-
+        pool = self._inference.pool
         call = Call(self.name, request.model_version or None, Epoch(int(_number(sent, headers.EPOCH) or 0)))
         timeout_s = pool.timeout_s(_number(sent, headers.REQUEST_TIMEOUT))
-        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        asked = _SdkRequest(call, request, deadline_s=monotonic() + timeout_s)
         with pool.in_flight():
+            task = self._inference.submit(asked)
             try:
-                async with asyncio.timeout_at(deadline_s):
-                    return await pool.run(call, job, deadline_s=deadline_s)
+                async with asyncio.timeout(timeout_s):
+                    return await asked.done
             except (TimeoutError, DeadlineExceededError) as error:
                 raise DeadlineExceededError(timeout_s) from error
+            finally:
+                asked.is_over = True
+                if task is not None:
+                    task.cancel()
+
+
+class _SdkRequest:
+    """A request of the SDK, as the stages see it."""
+
+    is_small = False
+
+    def __init__(self, call: Call, request: Any, *, deadline_s: float) -> None:
+        self.call = call
+        self.deadline_s = deadline_s
+        self.is_over = False
+        self.done: asyncio.Future[tuple[LoadedBot, list[Tensor]]] = asyncio.get_running_loop().create_future()
+        self._request = request
+
+    def decode(self, bot: LoadedBot, /) -> InferenceRequest:
+        """The SDK's tensors as ours."""
+        return InferenceRequest(fit_inputs([_tensor(item) for item in self._request.inputs], bot.spec.inputs))
+
+    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> list[Tensor]:  # noqa: ARG002
+        """The outputs that were asked for."""
+        wanted = [output.name for output in self._request.request_outputs or ()]
+        for name in wanted:
+            if name not in outputs:
+                raise InvalidInputError(name, f"is unknown; the outputs are {', '.join(outputs)}", kind="output")
+        return [outputs[name] for name in wanted or outputs]
+
+    def answered(self, encoded: Any, bot: LoadedBot, times: Times, /) -> None:  # noqa: ARG002
+        """Tell who waits."""
+        if not self.done.done():
+            self.done.set_result((bot, encoded))
+
+    def failed(self, error: Exception, /) -> None:
+        """Tell who waits."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class BotDataPlane(DataPlane):  # type: ignore[misc]

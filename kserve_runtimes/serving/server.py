@@ -16,7 +16,7 @@ from botshard.http1.asgi import Application
 from botshard.http1.limits import Limits
 from botshard.http1.server import Http1Server
 from botshard.logs import fields
-from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.grpc_server import PoolGrpcServer
 from kserve_runtimes.serving.hot import PoolFront
 from kserve_runtimes.serving.messages import json_answer
@@ -60,7 +60,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
 
     async def serve(
         self,
-        pool: Pool,
+        inference: Inference,
         /,
         *,
         listener: socket.socket,
@@ -69,9 +69,10 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         grace_s: float,
         on_listening: Callable[[], None],
     ) -> None:
-        """Answer requests for `pool` on `listener` until `drain`; returns when everything in flight was answered."""
-        self.repository.bind(pool)
-        front = PoolFront(pool, max_body_bytes=max_body_bytes)
+        """Answer requests for a pool on `listener` until `drain`; returns when everything in flight was answered."""
+        pool = inference.pool
+        self.repository.bind(inference)
+        front = PoolFront(inference, max_body_bytes=max_body_bytes)
         http = Http1Server(
             PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes),
             recognise=front.recognise,

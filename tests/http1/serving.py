@@ -70,7 +70,7 @@ class Echo(HotRequest):
     def expired(self) -> Answer:
         return refuse(504, "too late", self.fields)
 
-    def failed(self, error: Exception, /) -> Answer:
+    def answer_to(self, error: Exception, /) -> Answer:
         return refuse(500, str(error), self.fields)
 
     def over(self) -> None:

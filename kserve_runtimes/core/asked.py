@@ -1,0 +1,211 @@
+"""An inference request, however it came, and its way through the stages.
+
+The stages: *pre* (decode, the bot's steps before the model), *predict* (the model, for all that can share a batch at
+once), *post* (the steps after it, encode). A stage is run for all requests of a batch before the next: it is warm for
+all but the first then, and one request after the other through all stages would cost nearly twice as much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic, perf_counter
+from typing import Protocol
+
+from botshard.oip.rest import InferenceRequest
+from botshard.oip.tensors import Array, Tensor
+from botshard.sharding.ids import Epoch
+from kserve_runtimes.core.assignment import NO_EPOCH
+from kserve_runtimes.core.bot import LoadedBot
+from kserve_runtimes.core.errors import DeadlineExceededError
+from kserve_runtimes.core.model import Together
+from kserve_runtimes.core.resident import Slot
+
+__all__ = ["Asked", "Call", "Run", "Times", "run_stages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who is asked, and what the caller said about it."""
+
+    bot_id: str
+    version: str | None = None
+    """The version in the path; None: whichever is served."""
+    epoch: Epoch = NO_EPOCH
+    """The epoch that the router routed by; 0: it did not say."""
+
+
+class Times:
+    """Where the time of one request went, in seconds; what a batch took for all its rows counts by rows."""
+
+    __slots__ = ("batch_rows", "post_s", "pre_s", "predict_s", "queue_s")
+
+    def __init__(self, queue_s: float) -> None:
+        self.queue_s = queue_s
+        """Since it was asked: for its bot to be loaded, for a free thread, for the turn of the event loop to end."""
+        self.pre_s = 0.0
+        self.predict_s = 0.0
+        self.post_s = 0.0
+        self.batch_rows = 0
+        """Rows that the model was given at once; 0: it came not so far."""
+
+    @property
+    def work_s(self) -> float:
+        """What it took without waiting."""
+        return self.pre_s + self.predict_s + self.post_s
+
+
+class Asked(Protocol):
+    """What the stages want of a request."""
+
+    call: Call
+    deadline_s: float
+    """Instant of `time.monotonic` at which nobody waits for it any more."""
+    is_over: bool
+    """Nobody waits for it any more; it is not begun."""
+
+    @property
+    def is_small(self) -> bool:
+        """Whether reading it on the event loop takes less time than handing it to a thread."""
+        ...
+
+    def decode(self, bot: LoadedBot, /) -> InferenceRequest:
+        """The inputs. On the loop or on a thread; raises what is wrong with the request."""
+        ...
+
+    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> object:
+        """The answer's body. On the loop or on a thread."""
+        ...
+
+    def answered(self, encoded: object, bot: LoadedBot, times: Times, /) -> None:
+        """Send what `encode` gave. On the loop; without effect where `is_over`."""
+
+    def failed(self, error: Exception, /) -> None:
+        """Send an error. On the loop; without effect where `is_over`."""
+
+
+class Run:
+    """One request on its way, with its bot pinned."""
+
+    __slots__ = (
+        "arrays",
+        "asked",
+        "asked_at_s",
+        "bot",
+        "decoded",
+        "encoded",
+        "error",
+        "is_begun",
+        "outputs",
+        "slot",
+        "times",
+    )
+
+    decoded: InferenceRequest
+    arrays: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    encoded: object
+    times: Times
+    """There once it was begun, whatever came of it."""
+
+    def __init__(self, asked: Asked, slot: Slot, asked_at_s: float) -> None:
+        self.asked = asked
+        self.slot = slot
+        self.bot = slot.bot
+        self.asked_at_s = asked_at_s
+        """Instant of `time.perf_counter`."""
+        self.is_begun = False
+        self.error: Exception | None = None
+
+
+def run_stages(runs: Sequence[Run], /) -> None:
+    """Run them: each has `encoded` or `error` then, or neither where nobody waited any more. Blocks."""
+    begun = _pre(runs)
+    _predict(begun)
+    _post(begun)
+
+
+def _pre(runs: Sequence[Run]) -> list[Run]:
+    """Those that go on."""
+    begun = []
+    now_s, before_s = monotonic(), perf_counter()
+    for run in runs:
+        asked = run.asked
+        if asked.is_over:
+            continue
+        if now_s > asked.deadline_s:
+            run.error = DeadlineExceededError(0.0)
+            continue
+        run.is_begun = True
+        run.times = times = Times(before_s - run.asked_at_s)
+        try:
+            run.decoded = decoded = asked.decode(run.bot)
+            run.arrays = run.bot.before(decoded.inputs)
+            begun.append(run)
+        except Exception as error:  # noqa: BLE001 - of this request alone
+            run.error = error
+        after_s = perf_counter()
+        times.pre_s = after_s - before_s
+        before_s = after_s
+    return begun
+
+
+def _predict(runs: list[Run]) -> None:
+    batches: dict[Together, list[Run]] = {}
+    for run in runs:
+        together = run.bot.together
+        if together is None:
+            _predict_alone(run)
+        elif together in batches:
+            batches[together].append(run)
+        else:
+            batches[together] = [run]
+    for together, batch in batches.items():
+        if len(batch) == 1:
+            _predict_alone(batch[0])
+        else:
+            _predict_together(together, batch)
+
+
+def _predict_alone(run: Run) -> None:
+    before_s = perf_counter()
+    try:
+        run.outputs = run.bot.model.predict(run.arrays)
+    except Exception as error:  # noqa: BLE001 - of this request alone
+        run.error = run.bot.problem(error)
+    run.times.predict_s = perf_counter() - before_s
+    run.times.batch_rows = run.decoded.rows
+
+
+def _predict_together(together: Together, batch: list[Run]) -> None:
+    before_s = perf_counter()
+    try:
+        results = together.predict([run.bot.model for run in batch], [run.arrays for run in batch])
+    except Exception:  # noqa: BLE001 - one of them may be to blame: who fails alone is the one
+        for run in batch:
+            _predict_alone(run)
+        return
+    rows = sum(run.decoded.rows for run in batch)
+    row_s = (perf_counter() - before_s) / rows
+    for run, result in zip(batch, results, strict=True):
+        if isinstance(result, Exception):
+            run.error = run.bot.problem(result)
+        else:
+            run.outputs = result
+        run.times.predict_s = row_s * run.decoded.rows
+        run.times.batch_rows = rows
+
+
+def _post(runs: list[Run]) -> None:
+    before_s = perf_counter()
+    for run in runs:
+        if run.error is not None:
+            continue
+        decoded = run.decoded
+        try:
+            run.encoded = run.asked.encode(run.bot, run.bot.after(run.outputs, decoded.inputs), decoded)
+        except Exception as error:  # noqa: BLE001 - of this request alone
+            run.error = error
+        after_s = perf_counter()
+        run.times.post_s = after_s - before_s
+        before_s = after_s
