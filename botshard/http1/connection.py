@@ -285,7 +285,7 @@ class Connection(asyncio.Protocol):
             return
         if not self._queue:
             self._be_idle(self._limits.keep_alive_s)
-        if not self._is_advancing:
+        if not self._is_advancing and (self._queue or self._reads_paused):
             self._advance()
 
     def broken(self, exchange: Exchange, /) -> None:  # noqa: ARG002 - the connection is over with it

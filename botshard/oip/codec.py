@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from botshard.oip.fields import json_object
+from botshard.oip.float_matrix import FloatMatrixReader
 from botshard.oip.rest import (
     EncodedBody,
     InferenceRequest,
@@ -25,6 +26,8 @@ from botshard.sharding.catalog import TensorSpec
 __all__ = ["Codec"]
 
 _MATRIX: Final = 2
+_FLOAT_TYPES: Final = ("FP32", "FP64")
+_FLOATS: Final = FloatMatrixReader()
 _FIELDS: Final = 4
 """`name`, `datatype`, `shape`, `data`."""
 
@@ -32,7 +35,7 @@ _FIELDS: Final = 4
 class Codec:
     """Reads and writes for one version of a bot."""
 
-    __slots__ = ("_head", "_inputs", "_name", "_outputs", "_version")
+    __slots__ = ("_head", "_inputs", "_matrix", "_name", "_outputs", "_version")
 
     def __init__(
         self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, model_name: str, model_version: str
@@ -41,12 +44,22 @@ class Codec:
         self._outputs = outputs
         self._name = model_name
         self._version = model_version
+        (spec,) = inputs if len(inputs) == 1 else (None,)
+        is_matrix = spec is not None and len(spec.shape) == _MATRIX and spec.shape[0] == -1
+        self._matrix = spec if spec is not None and is_matrix and spec.datatype in _FLOAT_TYPES else None
+        """The one input, where it is a matrix of floats."""
         self._head = orjson.dumps({"model_name": model_name, "model_version": model_version})[:-1]
 
     def decode(self, body: bytes | memoryview, header_length: int | None = None, /) -> InferenceRequest:
         """See `rest.decode_request`."""
         if header_length is not None:
             return decode_request(body, inputs=self._inputs, outputs=self._outputs, header_length=header_length)
+        if self._matrix is not None:
+            spec = self._matrix
+            found = _FLOATS.read(body, spec.name, spec.datatype)
+            if found is not None and spec.shape[1] in (-1, found[0].shape[1]):
+                tensor, request_id = found
+                return InferenceRequest({spec.name: tensor}, request_id)
         document = json_object(body)
         request = self._usual(document)
         if request is None:

@@ -97,11 +97,13 @@ class Run:
         "error",
         "is_begun",
         "outputs",
+        "rows",
         "slot",
         "times",
     )
 
     decoded: InferenceRequest
+    rows: int
     arrays: Mapping[str, Array]
     outputs: Mapping[str, Array]
     encoded: object
@@ -140,6 +142,7 @@ def _pre(runs: Sequence[Run]) -> list[Run]:
         run.times = times = Times(before_s - run.asked_at_s)
         try:
             run.decoded = decoded = asked.decode(run.bot)
+            run.rows = decoded.rows
             run.arrays = run.bot.before(decoded.inputs)
             begun.append(run)
         except Exception as error:  # noqa: BLE001 - of this request alone
@@ -174,7 +177,7 @@ def _predict_alone(run: Run) -> None:
     except Exception as error:  # noqa: BLE001 - of this request alone
         run.error = run.bot.problem(error)
     run.times.predict_s = perf_counter() - before_s
-    run.times.batch_rows = run.decoded.rows
+    run.times.batch_rows = run.rows
 
 
 def _predict_together(together: Together, batch: list[Run]) -> None:
@@ -185,14 +188,14 @@ def _predict_together(together: Together, batch: list[Run]) -> None:
         for run in batch:
             _predict_alone(run)
         return
-    rows = sum(run.decoded.rows for run in batch)
+    rows = sum([run.rows for run in batch])
     row_s = (perf_counter() - before_s) / rows
     for run, result in zip(batch, results, strict=True):
         if isinstance(result, Exception):
             run.error = run.bot.problem(result)
         else:
             run.outputs = result
-        run.times.predict_s = row_s * run.decoded.rows
+        run.times.predict_s = row_s * run.rows
         run.times.batch_rows = rows
 
 

@@ -161,7 +161,7 @@ class Inference:
         self.pool.residents.unpin(run.bot.id, run.slot)
         asked = run.asked
         if run.is_begun:
-            self.pool.metrics.predict_seconds.observe(run.times.work_s)
+            self.pool.metrics.note_stages(run.times)
         if run.error is not None:
             asked.failed(run.error)
         elif run.is_begun:

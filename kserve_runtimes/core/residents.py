@@ -384,6 +384,4 @@ class Residents:
 
     @staticmethod
     def _now_s() -> float:
-        return (
-            monotonic()
-        )  # the loop's clock, which asks the system for this process's number each time it is looked up
+        return monotonic()  # the loop's clock; to look up the loop would cost a call of the system
