@@ -91,22 +91,23 @@ class _EqualNetworks:
                 results[index] = error
                 continue
             rows_of.setdefault(model.dense, []).append((index, rows))
-        single: list[tuple[int, Dense, Array]] = []
+        networks: list[Dense] = []
+        single: list[Array] = []
+        places: list[int] = []
         for dense, found in rows_of.items():
             if len(found) == 1 and len(found[0][1]) == 1:
-                single.append((found[0][0], dense, found[0][1]))
-            else:
-                _share(dense(np.concatenate([rows for _, rows in found])), found, results)
-        if single:
-            networks = [dense for _, dense, _ in single]
-            outputs = each_its_own(networks, np.concatenate([rows for _, _, rows in single]))
-            _share(outputs, [(index, rows) for index, _, rows in single], results)
+                ((place, rows),) = found
+                networks.append(dense)
+                single.append(rows[0])
+                places.append(place)
+                continue
+            outputs = dense(np.concatenate([rows for _, rows in found]))
+            begin = 0
+            for place, rows in found:
+                results[place] = {"output": outputs[begin : begin + len(rows)]}
+                begin += len(rows)
+        if networks:
+            outputs = each_its_own(networks, single)
+            for row, place in enumerate(places):
+                results[place] = {"output": outputs[row : row + 1]}
         return results
-
-
-def _share(outputs: Array, found: Sequence[tuple[int, Array]], results: list[Mapping[str, Array] | Exception]) -> None:
-    begin = 0
-    for index, rows in found:
-        end = begin + len(rows)
-        results[index] = {"output": outputs[begin:end]}
-        begin = end

@@ -62,22 +62,21 @@ class Dense:
         return values
 
 
-def each_its_own(networks: Sequence[Dense], rows: Array, /) -> Array:
-    """Row i by `networks[i]`, all of one shape: `(rows, inputs) -> (rows, outputs)`.
+def each_its_own(networks: Sequence[Dense], rows: Sequence[Array], /) -> Array:
+    """`rows[i]` `(inputs,)` by `networks[i]`, all of one shape; gives `(rows, outputs)`.
 
     A row needs all of its network's weights, so memory is what takes the time: they are read where they are, once, and
     not gathered into a stack first (which is what a batched product would need). The rest is done for all at once.
     """
     last = len(networks[0].layers) - 1
-    values = rows
+    values: Sequence[Array] | Array = rows
     for index in range(last + 1):
         layers = [network.layers[index] for network in networks]
-        values = np.array([layer[0].dot(row) for layer, row in zip(layers, values, strict=True)])
+        found = np.array([layer[0].dot(row) for layer, row in zip(layers, values, strict=True)])
         if layers[0][1] is not None:
-            values += np.array([layer[1] for layer in layers])
-        if index != last:
-            values = networks[0].activate(values)
-    return values
+            found += np.array([layer[1] for layer in layers])
+        values = found if index == last else networks[0].activate(found)
+    return found
 
 
 class Bag:
