@@ -156,6 +156,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         metrics=metrics,
         request_timeout_s=settings.request_timeout_s,
     )
+    pool.ready_share = settings.ready_share
     pool.on_ready = notifier.ready
     reporter = Reporter(
         store,

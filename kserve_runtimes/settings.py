@@ -33,6 +33,7 @@ VARIABLES = (
     "RUNTIME_BOT_IDLE_S",
     "RUNTIME_CACHE_BYTES",
     "RUNTIME_LOADERS",
+    "RUNTIME_READY_SHARE",
     "RUNTIME_MAX_BODY",
     "RUNTIME_THREADS",
     "RUNTIME_REQUEST_TIMEOUT_S",
@@ -85,6 +86,9 @@ class Settings:
     """`RUNTIME_CACHE_BYTES`: bound on the artifacts in `cache_dir`; unset: none."""
     loaders: int
     """`RUNTIME_LOADERS`, 2: bots that are loaded at the same time."""
+    ready_share: float
+    """`RUNTIME_READY_SHARE`, 1: a realtime pool is ready when its resident bots make up so much of the expected
+    requests."""
     max_body_bytes: int
     """`RUNTIME_MAX_BODY`, 16Mi: the largest body, as sent and once inflated."""
     threads: int
@@ -130,6 +134,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         bot_idle_after_s=reader.parsed("RUNTIME_BOT_IDLE_S", _duration, 0.0, _DURATION) or None,
         cache_bytes=reader.bytes("RUNTIME_CACHE_BYTES", 0) or None,
         loaders=reader.integer("RUNTIME_LOADERS", 2, at_least=1, at_most=64),
+        ready_share=reader.parsed("RUNTIME_READY_SHARE", _share, 1.0, "a number from 0 to 1"),
         max_body_bytes=reader.bytes("RUNTIME_MAX_BODY", 16 << 20),
         threads=reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256),
         request_timeout_s=reader.parsed("RUNTIME_REQUEST_TIMEOUT_S", _duration, 0.0, _DURATION) or None,
@@ -159,6 +164,13 @@ def _multiple(text: str) -> float:
     if not 1 <= multiple < float("inf"):
         raise ValueError(text)
     return multiple
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError(text)
+    return share
 
 
 def _replica(text: str) -> str:

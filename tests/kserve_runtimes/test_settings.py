@@ -36,6 +36,7 @@ def test_every_default_is_as_documented() -> None:
         bot_idle_after_s=None,
         cache_bytes=None,
         loaders=2,
+        ready_share=1.0,
         max_body_bytes=16 << 20,
         threads=1,
         request_timeout_s=None,
@@ -64,6 +65,7 @@ def test_all_problems_are_told_together() -> None:
         "RUNTIME_BOT_IDLE_S": "never",
         "RUNTIME_CACHE_BYTES": "some",
         "RUNTIME_LOADERS": "two",
+        "RUNTIME_READY_SHARE": "1.5",
         "RUNTIME_LOG_LEVEL": "LOUD",
         "RUNTIME_REPLICA": "a/b",
     }
