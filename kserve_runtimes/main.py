@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import uvloop
 from prometheus_client import REGISTRY
@@ -24,6 +24,7 @@ from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import Framework as FrameworkName
 from botshard.store.artifact_cache import ArtifactCache
+from botshard.store.base import ObjectStore
 from botshard.store.urls import open_store
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.inference import Inference
@@ -36,7 +37,11 @@ from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
 from kserve_runtimes.serving.server import PoolServer
+from kserve_runtimes.serving.sharing import ArtifactShare
 from kserve_runtimes.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from kserve_runtimes.core.siblings import Siblings
 
 __all__ = ["import_framework", "make_framework", "run"]
 
@@ -126,6 +131,13 @@ def _memory_bounds(settings: Settings) -> MemoryBounds:
     )
 
 
+def _siblings(settings: Settings, store: ObjectStore) -> Siblings:
+    """The other replicas of the pool, to get artifacts from."""
+    from kserve_runtimes.core.siblings import Siblings
+
+    return Siblings(store, settings.pool, replica=settings.replica)
+
+
 def _listener(settings: Settings) -> socket.socket:
     """The socket to accept on: the inherited one, or a new one."""
     if settings.listen_fd is not None:
@@ -142,7 +154,10 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     metrics = Metrics(REGISTRY)
     notices = LoadNotices(notifier)
     follower = Follower(store, pool=settings.pool, metrics=metrics)
-    cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes)
+    # Siblings need an HTTP client, which a replica without any does not import.
+    siblings = _siblings(settings, store) if settings.advertise_url and settings.share_artifacts else None
+    cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes, nearby=siblings)
+    cache.on_used = lambda origin: metrics.artifacts.labels(origin).inc()
     load = BotLoader(store, cache, framework, settings.pool_memory_bytes)
     loaders = ThreadPoolExecutor(settings.loaders, "load")
     models = ThreadPoolExecutor(settings.threads, "model")
@@ -165,7 +180,10 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         follower=follower,
         notices=notices,
         base_rss_bytes=current_rss_bytes(),
+        url=settings.advertise_url if siblings is not None else None,
     )
+    if siblings is not None:
+        reporter.on_read = siblings.note
 
     def end(reason: str) -> None:
         log.info("draining", extra=fields(reason=reason, in_flight=notices.in_flight))
@@ -190,6 +208,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
             max_body_bytes=settings.max_body_bytes,
             grace_s=settings.grace_s,
             on_listening=pool.note_listening,
+            share=ArtifactShare(cache) if siblings is not None else None,
         )
     finally:
         for task in following:
@@ -197,6 +216,8 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         await asyncio.gather(*following, return_exceptions=True)
     if pool.is_complete:
         await reporter.report(is_last=True)
+    if siblings is not None:
+        siblings.close()
     reporter.close()
     follower.close()
     for executor in (loaders, models):

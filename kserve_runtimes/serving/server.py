@@ -23,6 +23,7 @@ from kserve_runtimes.serving.messages import json_answer
 from kserve_runtimes.serving.repository import BotDataPlane, BotRepository
 from kserve_runtimes.serving.rest import PoolApplication
 from kserve_runtimes.serving.sdk import ModelRepositoryExtension, ModelServer, RESTServer, application
+from kserve_runtimes.serving.sharing import ArtifactShare
 
 __all__ = ["PoolServer"]
 
@@ -68,13 +69,14 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         max_body_bytes: int,
         grace_s: float,
         on_listening: Callable[[], None],
+        share: ArtifactShare | None = None,
     ) -> None:
         """Answer requests for a pool on `listener` until `drain`; returns when everything in flight was answered."""
         pool = inference.pool
         self.repository.bind(inference)
         front = PoolFront(inference, max_body_bytes=max_body_bytes)
         http = Http1Server(
-            PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes),
+            PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes, share=share),
             recognise=front.recognise,
             refuse=front.refuse,
             limits=Limits(max_body_bytes=max_body_bytes),
