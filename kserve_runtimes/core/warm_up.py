@@ -17,7 +17,7 @@ import numpy as np
 
 from botshard.bots.samples import read_sample
 from botshard.logs import fields
-from botshard.oip.rest import InferenceRequest, encode_response
+from botshard.oip.rest import InferenceRequest
 from botshard.oip.tensors import DATATYPES, Tensor
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from kserve_runtimes.core.bot import LoadedBot
@@ -96,5 +96,5 @@ def _warm_s(bot: LoadedBot, request: InferenceRequest) -> float:
 def _run_s(bot: LoadedBot, request: InferenceRequest) -> float:
     started_s = perf_counter()
     outputs = bot.predict(request.inputs)
-    encode_response(outputs, model_name=bot.id, model_version=str(bot.version.number), request=request)
+    bot.codec.encode(outputs, request)
     return perf_counter() - started_s

@@ -106,7 +106,6 @@ async def _pool(
             residents=Residents(load, executor=executor, loaders=1, metrics=metrics),
             notices=LoadNotices(Notifier({})),
             metrics=metrics,
-            models=executor,
             request_timeout_s=None,
         )
         pool.ready_share = share
