@@ -69,6 +69,8 @@ class Pool:
         """Up to which epoch all bots that must be resident are, or failed; stands still while some may be unknown."""
         self.ready_share = 1.0
         """Share of the expected requests whose bots must be resident, or failed, before a realtime pool is ready."""
+        self.settled_share = 0.0
+        """Share of the expected requests whose bots are so, as of the last look."""
         self.is_ready = False
         """Once true it stays so: bots that come later are warmed beside those that serve already."""
         self.on_report: Callable[[], None] = lambda: None
@@ -190,11 +192,14 @@ class Pool:
         self._failed = failed
         if self.view is not None and self.is_complete and self._is_listening:
             is_settled = residents.settled()
+            self.settled_share = settled_share(residents, self._use) if self.view.realtime else 1.0
             # Where bots of ours may be in an object that cannot be read, a move to this pool has not come to its end.
             if is_settled and not self.view.unread:
                 tell |= self.warmed_epoch != self.view.epoch
                 self.warmed_epoch = self.view.epoch
-            if not self.is_ready and (is_settled or self._is_enough()):
+            # A share of 1 means every bot, which a sum of rates may come to with one of them missing.
+            is_enough = is_settled or self.settled_share >= self.ready_share < 1
+            if is_enough and not self.is_ready:
                 self.is_ready = tell = True
                 self._log_progress("pool ready")
                 self.on_ready()
@@ -204,14 +209,6 @@ class Pool:
                 self._log_progress("every bot is loaded or failed")
         if tell:
             self.on_report()
-
-    @property
-    def settled_share(self) -> float:
-        """Share of the expected requests whose bots are resident, or failed. Cost: O(bots)."""
-        return settled_share(self.residents, self._use)
-
-    def _is_enough(self) -> bool:
-        return self.ready_share < 1 and self.settled_share >= self.ready_share
 
     def _log_progress(self, event: str) -> None:
         share = round(self.settled_share, 4)

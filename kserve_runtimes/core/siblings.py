@@ -65,9 +65,7 @@ class Siblings:
     def __init__(self, store: ObjectStore, pool: PoolName, /, *, replica: str) -> None:
         self._reports = ReportFollower(store, pool)
         self._replica = replica
-        self._http = PoolManager(
-            maxsize=8, retries=False, timeout=Timeout(connect=_CONNECT_S, read=_SILENCE_S), headers={"accept": "*/*"}
-        )
+        self._http = PoolManager(maxsize=8, retries=False, timeout=Timeout(connect=_CONNECT_S, read=_SILENCE_S))
         self._lock = threading.Lock()
         self._urls: tuple[str, ...] = ()
         self._not_before_s: dict[str, float] = {}

@@ -157,7 +157,7 @@ async def test_a_pool_is_ready_with_its_share_and_warm_with_all(
     async with _pool(fleet, shelf, {C: 6.0, A: 2.0, D: 1.0}, 0.8) as pool:
         await _until(lambda: shelf.began == [C])
         shelf.let_in(C)
-        await _until(lambda: shelf.began == [C, A])
+        await _until(lambda: shelf.began == [C, A] and pool.settled_share > 0)
         told = orjson.loads(pool_ready(pool).body)
         assert (told["ready"], told["settledShare"], told["readyShare"]) == (False, 0.6, 0.8)
         assert "3 of 4 bots are not loaded yet" in told["error"]
