@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -13,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from botshard.http1.asgi import Message
-from botshard.sharding.ids import BotId, PoolName
+from botshard.sharding.ids import PoolName
 from botshard.store.artifact_cache import ArtifactCache
-from botshard.store.catalog import CatalogStore
 from botshard.store.contents import Origin
 from kserve_runtimes.serving.sharing import ArtifactShare
 from tests.kserve_runtimes.bot_folders import linear_folder
@@ -84,6 +85,21 @@ def test_a_damaged_disk_of_a_sibling_harms_nobody(torch_zygote: Zygote, fleet: F
         assert second.multiply("bot-1").status == 200
 
 
+def test_a_sibling_that_is_killed_harms_nobody(torch_zygote: Zygote, fleet: Fleet, tmp_path: Path) -> None:
+    """In the middle of what it gives, as a node that is lost: the store has the rest."""
+    fleet.publish(*(linear_folder(tmp_path, f"bot-{number}", seed=number) for number in range(60)))
+    fleet.publish_table({key_of("realtime", "torch"): [REALTIME]})
+    with _machine(torch_zygote, fleet, REALTIME, "r-1") as first:
+        eventually(lambda: _is_reported_ready(fleet, first))
+        with _machine(torch_zygote, fleet, REALTIME, "r-2", RUNTIME_READY_SHARE="0") as second:
+            eventually(lambda: _origins(second)["sibling"] > 0)
+            first.stop(signal.SIGKILL)
+            eventually(lambda: second.bots()["resident"] == 60)
+            origins = _origins(second)
+            assert (origins["disk"], origins["sibling"] + origins["store"]) == (0, 60)
+            assert second.metric("botshard_loads_total", outcome="failed") == 0
+
+
 def test_a_content_is_given_to_who_knows_its_digest(fleet: Fleet, first: Replica) -> None:
     """Blobs and manifests whole; nothing by any other name; nothing else can be done there."""
     cache = fleet.folder / "cache-r-1"
@@ -136,13 +152,13 @@ def test_a_bot_that_a_sibling_has_is_loaded_while_the_store_is_away(
         eventually(lambda: second.multiply(names[5]).status == 200)
 
 
-async def test_siblings_are_served_a_few_at_a_time(fleet: Fleet, tmp_path: Path) -> None:
+async def test_siblings_are_served_a_few_at_a_time(tmp_path: Path) -> None:
     """Clients come first; who asks beyond that goes to the store, and who goes away leaves the place to the next."""
-    fleet.publish(linear_folder(tmp_path, "one"))
-    version = CatalogStore(fleet.store).read_all()[BotId("one")].latest
-    cache = ArtifactCache(tmp_path / "cache")
-    with cache.use(fleet.store, version.artifact, size_bytes=version.size_bytes):
-        share = ArtifactShare(cache)
+    content = os.urandom(1_000_000)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "blobs" / digest[:2]).mkdir(parents=True)
+    (tmp_path / "blobs" / digest[:2] / digest).write_bytes(content)
+    share = ArtifactShare(ArtifactCache(tmp_path))
     sent: list[Message] = []
 
     async def take(message: Message) -> None:
@@ -151,12 +167,16 @@ async def test_siblings_are_served_a_few_at_a_time(fleet: Fleet, tmp_path: Path)
     async def refuse(_: Message) -> None:
         raise ConnectionResetError
 
-    answers = [await share.content(version.artifact) for _ in range(8)]
+    answers = [await share.content(digest) for _ in range(8)]
     assert {answer.status for answer in answers} == {200}
-    busy = await share.content(version.artifact)
+    busy = await share.content(digest)
     assert (busy.status, dict(busy.headers)[b"retry-after"]) == (503, b"1")
     await answers.pop().send(take, [])
-    assert hashlib.sha256(b"".join(message.get("body", b"") for message in sent)).hexdigest() == version.artifact
+    head, *pieces = sent
+    assert dict(head["headers"])[b"content-length"] == b"1000000"
+    assert len(pieces) == 4
+    assert b"".join(piece["body"] for piece in pieces) == content
+    assert [piece["more_body"] for piece in pieces] == [True, True, True, False]
     with pytest.raises(ConnectionResetError):
         await answers.pop().send(refuse, [])
     assert share.under_way == 6
