@@ -1,7 +1,7 @@
 """The other replicas of the pool, which have what this one is about to fetch: asked first, never relied upon.
 
 Who they are stands in their reports. What they give is taken only if its digest is right, and whoever is away, slow or
-wrong is not asked for a while. So the worst that a sibling can do is to cost a second before the store is asked.
+wrong is not asked for a while. So the worst that a sibling can do is to cost a second or two before the store is asked.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 CONTENT_PATH: Final = "/pool/blobs/"
 """Before the digest."""
 _CONNECT_S: Final = 0.25
-_SILENCE_S: Final = 0.5
+_SILENCE_S: Final = 1.0
 """A sibling that sends nothing for so long is slower than most stores."""
-_START_S: Final = 1.0
+_START_S: Final = 2.0
 _LEAST_BYTES_PER_S: Final = 4 << 20
 _PIECE_BYTES: Final = 256 << 10
 _MOST_ASKED: Final = 2
