@@ -1,7 +1,9 @@
-"""Servers that a pool's replica is measured with: `python -m benchmarks.pool_servers KIND PORT WEIGHTS`.
+"""Servers that a pool's replica is measured with: `python -m benchmarks.pool_servers KIND PORT [PATH…]`.
 
-`sdk` is KServe's model server with one model, quiet, as its documentation writes it. `floor` is what nobody would run:
-a bare protocol that takes any request for an inference of its one model, checks nothing and has no other route.
+`sdk` is KServe's model server, quiet, as its documentation writes it, with one model a file of weights that it is given
+(or a folder of such folders). `floor` is what nobody would run: a bare protocol that takes any request for an inference
+of its one model, checks nothing and has no other route. `answers` gives everybody the same answer, to see what the load
+generator can do.
 """
 
 from __future__ import annotations
@@ -9,29 +11,39 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
+from pathlib import Path
 from typing import Any, cast
 
 import httptools
 import numpy as np
 import orjson
-import torch
 import uvloop
-from safetensors.torch import load_file
-from torch.nn import functional
+
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 160\r\n\r\n" + b"x" * 160
 
 
 class _Mlp:
     """The same network as the bot's."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
+        import torch
+        from safetensors.torch import load_file
+        from torch import nn
+
         torch.set_num_threads(1)
-        weights = load_file(path)
-        self._first = weights["layers.0.weight"], weights["layers.0.bias"]
-        self._last = weights["layers.1.weight"], weights["layers.1.bias"]
+        self._inference_mode, self._from_numpy = torch.inference_mode, torch.from_numpy
+        weights = {name.removeprefix("layers."): tensor for name, tensor in load_file(path).items()}
+        shapes = [weights[f"{index}.weight"].shape for index in range(2)]
+        with torch.device("meta"):  # nothing is made up that the file's numbers replace
+            layers = [nn.Linear(inputs, outputs) for outputs, inputs in shapes]
+        self._first, self._last = layers
+        nn.ModuleList(layers).load_state_dict(weights, assign=True)
+        self._relu = torch.relu
 
     def __call__(self, rows: Any) -> Any:
-        with torch.inference_mode():
-            return functional.linear(torch.relu(functional.linear(torch.from_numpy(rows), *self._first)), *self._last)
+        with self._inference_mode():
+            return self._last(self._relu(self._first(self._from_numpy(rows))))
 
 
 class _Floor(asyncio.Protocol):
@@ -62,42 +74,78 @@ class _Floor(asyncio.Protocol):
         self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer), answer))
 
 
-def _serve_sdk(port: int, path: str) -> None:
+class _Answers(asyncio.Protocol):
+    def __init__(self) -> None:
+        self._missing_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Requests come one after the other, each sent at once."""
+        if not self._missing_bytes:
+            end = data.index(b"\r\n\r\n")
+            at = data.index(b"content-length:") + len(b"content-length:")
+            self._missing_bytes = end + 4 + int(data[at : data.index(b"\r", at)])
+        self._missing_bytes -= len(data)
+        if not self._missing_bytes:
+            self._transport.write(_ANSWER)
+
+
+def _serve_sdk(port: int, paths: list[Path]) -> None:
     sys.argv = [sys.argv[0], "--enable_latency_logging=false"]
     import kserve
 
     logging.disable(logging.INFO)
 
     class Mlp(kserve.Model):  # type: ignore[misc]
+        def __init__(self, path: Path) -> None:
+            super().__init__(path.parent.name)
+            self._path = path
+
         def load(self) -> bool:
-            self._mlp = _Mlp(path)
+            self._mlp = _Mlp(self._path)
             self.ready = True
             return True
 
         def predict(self, payload: Any, headers: Any = None, response_headers: Any = None) -> Any:  # noqa: ARG002
             outputs = self._mlp(payload.inputs[0].as_numpy()).numpy()
+            wanted = {**(payload.parameters or {})}.get("binary_data_output", False)
             output = kserve.InferOutput("y", list(outputs.shape), "FP32")
-            output.set_data_from_numpy(outputs, binary_data=False)
+            output.set_data_from_numpy(outputs, binary_data=bool(wanted))
             return kserve.InferResponse(payload.id or "1", self.name, [output])
 
-    model = Mlp("mlp")
-    model.load()
-    kserve.ModelServer(http_port=port, enable_grpc=False, workers=1).start([model])
+    models = [Mlp(path) for path in paths]
+    import torch  # noqa: F401 - so that the loop's time is the loop's alone
+
+    started_s = time.process_time()
+    for model in models:
+        model.load()
+    sys.stderr.write(f"loaded in {time.process_time() - started_s:.6f} s of CPU\n")
+    sys.stderr.flush()
+    kserve.ModelServer(http_port=port, enable_grpc=False, workers=1).start(models)
 
 
-async def _serve_floor(port: int, path: str) -> None:
-    mlp = _Mlp(path)
-    server = await asyncio.get_running_loop().create_server(lambda: _Floor(mlp), "127.0.0.1", port)
+async def _serve(port: int, protocol: Any) -> None:
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port)
     await server.serve_forever()
 
 
 def main() -> None:
     """Serve until killed."""
-    kind, port, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-    if kind == "sdk":
-        _serve_sdk(port, path)
-    else:
-        uvloop.run(_serve_floor(port, path))
+    kind, port, paths = sys.argv[1], int(sys.argv[2]), [Path(argument) for argument in sys.argv[3:]]
+    match kind:
+        case "sdk":
+            folders = [path for path in paths if path.is_dir()]
+            many = [found for folder in folders for found in sorted(folder.glob("*/model.safetensors"))]
+            _serve_sdk(port, many or paths)
+        case "floor":
+            mlp = _Mlp(paths[0])
+            uvloop.run(_serve(port, lambda: _Floor(mlp)))
+        case "answers":
+            uvloop.run(_serve(port, _Answers))
+        case _:
+            raise SystemExit(f"no server {kind}; there are sdk, floor and answers")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The network of the benchmark on other model servers. Nothing of botshard is imported here: their Python runs it."""
