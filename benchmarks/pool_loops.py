@@ -1,4 +1,4 @@
-"""Models alone, without a server: `python -m benchmarks.pool_loops KIND FOLDER`, then seconds, a line each, on its input.
+"""Models alone, without a server: `python -m benchmarks.pool_loops KIND FOLDER`, then lines of seconds on its input.
 
 What a server is held against: the same work in a loop in one process, on the same core, in the same rounds. Each line
 in is answered by one line out: microseconds of CPU a row.

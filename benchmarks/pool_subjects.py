@@ -79,7 +79,8 @@ class Subject:
 
     def cpu_s(self) -> float:
         """User and system time of its processes so far."""
-        return sum(times.user + times.system for times in (process.cpu_times() for process in self._processes()))
+        times = [process.cpu_times() for process in self._processes()]
+        return float(sum(one.user + one.system for one in times))
 
     def pss_bytes(self) -> int:
         """Proportional set size of its processes: pages that several of them map count once."""
