@@ -118,8 +118,8 @@ def _write_bot(folder: Path, layers: Sequence[int], document: dict[str, Any]) ->
     (folder / "bot.yaml").write_text(yaml.safe_dump({**head, **document}))
 
 
-def publish_all(folder: Path, bots: Iterable[Path]) -> Published:
-    """A new store in `folder` with these bots, and a table of one pool."""
+def publish_all(folder: Path, bots: Iterable[Path], *, url: str = "http://127.0.0.1:9") -> Published:
+    """A new store in `folder` with these bots, and a table of one pool, whose replica is at `url`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "store").mkdir()
     store = FileStore(folder / "store")
@@ -128,7 +128,7 @@ def publish_all(folder: Path, bots: Iterable[Path]) -> Published:
         raise RuntimeError(f"the bots cannot be published: {[result for result in results if result.problems][:3]}")
     family = family_id(_KEY)
     pool = pool_name(_KEY.group, family, 0)
-    routes = FamilyRoutes(family, _KEY, 0, {pool: "http://127.0.0.1:9"}, ((pool,),))
+    routes = FamilyRoutes(family, _KEY, 0, {pool: url}, ((pool,),))
     table = RoutingTable(Epoch(1), {_KEY.group: GroupRoute(True, 10.0, 30.0)}, {family: routes})
     TableStore(store).publish(table, previous_etag=None)
     store.close()

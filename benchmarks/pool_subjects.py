@@ -50,7 +50,8 @@ class Figures:
 
     def median(self, name: str, /) -> float:
         """Of the rounds."""
-        return statistics.median(getattr(self, name))
+        rounds: list[float] = getattr(self, name)
+        return statistics.median(rounds)
 
 
 @dataclass(slots=True)
