@@ -107,7 +107,7 @@ def _each(folder: Path) -> Callable[[], int]:
 
 
 def _together(folder: Path) -> Callable[[], int] | None:
-    models: list[Any] = [bot._model for bot in _many(folder)]  # noqa: SLF001 - the model without its processing
+    models = [bot.model for bot in _many(folder)]
     together = models[0].together
     if together is None or any(model.together is not together for model in models):
         return None

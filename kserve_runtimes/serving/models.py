@@ -14,6 +14,7 @@ from kserve_runtimes.serving.messages import Answer, Message, Request, json_answ
 __all__ = [
     "Message",
     "check_unloadable",
+    "explain",
     "index",
     "index_entries",
     "load",
@@ -125,6 +126,12 @@ async def unload(pool: Pool, call: Call, /) -> Answer:
     entry = await pool.locate(call)
     pool.residents.evict(entry.id)
     return json_answer({"name": entry.id, "unload": True})
+
+
+async def explain(pool: Pool, call: Call, /) -> Answer:
+    """501, once the bot was found: the SDK would answer for one that does not exist as if it had failed."""
+    entry = await pool.locate(call)
+    return json_answer({"error": f"bot {entry.id!r} explains nothing: bots have no explainer"}, status=501)
 
 
 def check_unloadable(pool: Pool, /) -> None:

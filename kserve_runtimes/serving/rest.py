@@ -109,7 +109,10 @@ class PoolApplication:
                 return "GET", lambda request: self._within(
                     request, lambda: models.metadata(pool, self._call(request, bot, version))
                 )
-            case ["", "v1", "models", bot] if ":" not in bot:
+            case ["", "v1", "models", name] if name.endswith(":explain"):
+                bot = name.removesuffix(":explain")
+                return "POST", lambda request: models.explain(pool, self._call(request, bot, None))
+            case ["", "v1", "models", bot]:
                 return "GET", lambda request: models.ready(pool, self._call(request, bot, None))
             case path:
                 return self._route_pool(path)
