@@ -176,7 +176,7 @@ def _request(tensors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "name": {"enum": ["label", "probabilities", "y", "other"]},
             "parameters": {
                 "type": "object",
-                "properties": {"binary_data": flag, "classification": {"type": "integer"}},
+                "properties": {"binary_data": flag, "classification": flag},
             },
         },
         "required": ["name"],

@@ -250,16 +250,8 @@ def _document(draws: Draws, specs: Sequence[TensorSpec]) -> dict[str, Any]:
         document["parameters"] = draws.one_of([{}, None, [], {"binary_data_output": True}, {"sequence_id": 1}])
     if draws.sometimes(4):
         names = [spec.name for spec in specs]
-        flag = draws.one_of([True, False, None, 1])
-        document["outputs"] = draws.one_of(
-            [
-                [{"name": name} for name in names],
-                [],
-                None,
-                {},
-                [{"name": names[0], "parameters": {"binary_data": flag}}],
-            ]
-        )
+        flagged = {"name": names[0], "parameters": {"binary_data": draws.one_of([True, False, None, 1])}}
+        document["outputs"] = draws.one_of([[{"name": name} for name in names], [], None, {}, [flagged]])
     return document
 
 

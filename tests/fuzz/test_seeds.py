@@ -40,7 +40,7 @@ def test_tensors_hold_for_random_bytes() -> None:
 
 
 def test_the_seeds_reach_what_they_are_for() -> None:
-    """Requests of the seeds arrive at the hot ones and at the application; a harness that reaches nothing finds nothing."""
+    """They arrive at the hot requests and at the application: a harness that reaches nothing finds nothing."""
     with asyncio.Runner() as runner:
         heard = [one for data in HTTP_SEEDS for one in runner.run(feed([data], Limits())).heard]
     assert {b"/hot/a", b"/hot/b", b"/a", b"/a?b=c", b"/stream"} <= {one.target for one in heard}
