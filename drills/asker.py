@@ -32,7 +32,8 @@ _FLUSH_S = 0.2
 class _Question:
     bot: str
     request: bytes
-    answer: Sequence[float]
+    answers: Sequence[Sequence[float]]
+    """Any of them is right."""
 
 
 class _Exchange(asyncio.Protocol):
@@ -58,7 +59,7 @@ class _Exchange(asyncio.Protocol):
         status = int(head[9:12])
         if status != 200:
             self._finish(status, body.decode(errors="replace"), _header(head, b"retry-after"))
-        elif not _is_right(body, self._question.answer):
+        elif not _is_right(body, self._question.answers):
             self._finish(status, "wrong: " + body.decode(errors="replace"))
         else:
             self._finish(status, "")
@@ -85,11 +86,13 @@ def _header(head: bytes, name: bytes) -> str:
     return "" if at < 0 else head[at + len(name) + 3 :].split(b"\r\n", 1)[0].decode().strip()
 
 
-def _is_right(body: bytes, answer: Sequence[float]) -> bool:
+def _is_right(body: bytes, answers: Sequence[Sequence[float]]) -> bool:
     try:
         data = json.loads(body)["outputs"][0]["data"]
-        return len(data) == len(answer) and all(
-            abs(given - right) <= _TOLERANCE for given, right in zip(data, answer, strict=True)
+        return any(
+            len(data) == len(answer)
+            and all(abs(given - right) <= _TOLERANCE for given, right in zip(data, answer, strict=True))
+            for answer in answers
         )
     except (ValueError, KeyError, IndexError, TypeError):
         return False
@@ -166,7 +169,7 @@ def main() -> int:
         (
             stream["name"],
             float(stream["ratePerS"]),
-            [_Question(bot["id"], _request(host, bot), bot["answer"]) for bot in stream["bots"]],
+            [_Question(bot["id"], _request(host, bot), bot["answers"]) for bot in stream["bots"]],
         )
         for stream in orders["streams"]
     ]

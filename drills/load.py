@@ -158,7 +158,10 @@ def running_load(folder: Path, url: str, streams: Sequence[Stream], *, environ: 
                     {
                         "name": stream.name,
                         "ratePerS": stream.rate_per_s,
-                        "bots": [{"id": b.id, "question": b.question, "answer": b.answer} for b in stream.bots],
+                        "bots": [
+                            {"id": bot.id, "question": bot.question, "answers": [bot.answer, *bot.others]}
+                            for bot in stream.bots
+                        ],
                     }
                     for stream in streams
                 ],

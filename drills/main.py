@@ -1,4 +1,4 @@
-"""`python -m drills [NAME…] [--rounds N] [--seed S] [--json FILE]`: all drills, or those that are named.
+"""`python -m drills [NAME…] [--rounds N] [--minutes N] [--seed S] [--json FILE]`: all but the soak, or those named.
 
 Each starts a stack of its own, puts steady load on all its bots, does its harm, and compares what the load has seen
 with its bars. Progress goes to standard error, the table to standard output; the exit code is 1 where a bar is missed.
@@ -19,6 +19,7 @@ from drills.place import say
 from drills.pool_killed import pool_killed
 from drills.reshard import controller_killed, reshard
 from drills.rolling import rolling_restart
+from drills.soak import soak
 from drills.verdict import none_row
 
 __all__ = ["DRILLS", "main"]
@@ -33,14 +34,18 @@ DRILLS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
         folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed
     ),
     "damage": lambda folder, chosen: damage(folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed),
+    "soak": lambda folder, chosen: soak(folder, minutes=chosen.minutes, seed=chosen.seed),
 }
+_BY_NAME_ALONE = frozenset({"soak"})
+"""What takes as long as it is told to."""
 
 
 def main() -> int:
     """Run the drills, print, compare with the bars."""
     options = parser("Harm done to a live stack under load")
-    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRILLS)}; none: all of them")
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRILLS)}; none: all but soak")
     options.add_argument("--rounds", type=int, default=100, help="re-shards; the other drills take their share of it")
+    options.add_argument("--minutes", type=float, default=30.0, help="of the soak")
     options.add_argument("--seed", type=int, default=1, help="of everything that is random")
     options.add_argument("--folder", type=Path, metavar="DIR", help="keep the stacks' folders and logs there")
     chosen = options.parse_args()
@@ -49,7 +54,7 @@ def main() -> int:
         options.error(f"no drill {', '.join(unknown)}; there are {', '.join(DRILLS)}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="botshard-drills-") as temporary:
-        for name in chosen.names or DRILLS:
+        for name in chosen.names or [name for name in DRILLS if name not in _BY_NAME_ALONE]:
             say(f"{name}: begins")
             rows += _run(name, (chosen.folder or Path(temporary)) / name, chosen)
     return publish(rows, chosen.json)

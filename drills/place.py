@@ -24,7 +24,7 @@ from botshard.sharding.routing import FamilyRoutes, RoutingTable
 from botshard.store.base import ObjectStore
 from botshard.store.table import TableStore
 from botshard.store.urls import open_store
-from drills.bots import DrillBot, make_bots
+from drills.bots import DrillBot, make_bots, with_versions
 from drills.load import Load, Stream, running_load
 
 __all__ = ["NON_REALTIME", "REALTIME", "GroupShape", "Place", "say", "set_up", "wait_until"]
@@ -49,7 +49,7 @@ spec:
   class: {name}
   replicas: {{min: {replicas}, max: {replicas_max}}}
   shardReplicas: {copies}
-  pool: {{bots: {bots}}}
+  pool: {{bots: {bots}{room}}}
   timeouts: {{request: 10s, coldStart: 20s, idle: 30s}}
 """
 
@@ -65,6 +65,11 @@ class GroupShape:
     replicas: int = 1
     """Floor of replicas."""
     replicas_max: int = 2
+    memory: str = ""
+    """Bound on the bots in a pool's memory, as the group's file has it; with one, its bots are large, and far more live
+    in the pool than fit."""
+    versions: int = 0
+    """Other versions that each bot has, which may be published while it is asked."""
 
 
 def say(text: str) -> None:
@@ -161,6 +166,7 @@ def write_groups(folder: Path, shapes: Mapping[GroupName, GroupShape]) -> Path:
         _GROUP.format(
             name=name,
             bots=shape.bots,
+            room=f", memory: {shape.memory}, overcommit: 100" if shape.memory else "",
             copies=shape.copies,
             replicas=shape.replicas if name == REALTIME else 0,
             replicas_max=shape.replicas_max,
@@ -171,6 +177,14 @@ def write_groups(folder: Path, shapes: Mapping[GroupName, GroupShape]) -> Path:
     new = folder / "groups.new"
     new.write_text("---\n".join(documents))
     return new.replace(path)
+
+
+def _make_bots(folder: Path, group: GroupName, shape: GroupShape, count: int, *, seed: int) -> list[DrillBot]:
+    names = [f"{group[:2]}-{index:03}" for index in range(count)]
+    made = make_bots(folder / "bots", names, group=group, seed=seed, is_large=bool(shape.memory))
+    if not shape.versions:
+        return made
+    return [with_versions(bot, shape.versions, group=group, seed=seed, is_large=bool(shape.memory)) for bot in made]
 
 
 @contextmanager
@@ -187,10 +201,7 @@ def set_up(
     """A stack that serves all its bots, under load, for as long as this context lasts; nothing is left running."""
     folder.mkdir(parents=True, exist_ok=True)
     environ = {**environ, "SHARDS_GRACE_S": f"{_GRACE_S:g}", "OMP_NUM_THREADS": "1"}
-    made = {
-        group: make_bots(folder / "bots", [f"{group[:2]}-{index:03}" for index in range(count)], group=group, seed=seed)
-        for group, count in bots.items()
-    }
+    made = {group: _make_bots(folder, group, shapes[group], count, seed=seed) for group, count in bots.items()}
     groups = write_groups(folder, shapes)
     stack = StackProcess(folder / "stack", groups=groups, environ=environ, log=folder / "log.txt")
     stack.start(["--log-format", "json"])

@@ -11,6 +11,7 @@ from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, set_up
 from drills.pool_killed import kill_pools_in
 from drills.reshard import reshard_in
 from drills.rolling import roll_in
+from drills.soak import SHAPES, soak_in
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
@@ -25,6 +26,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         rates_per_s={REALTIME: 60.0, NON_REALTIME: 10.0},
         seed=1,
         warm_up_s=0.5,
+    ) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A stack whose pools have room for a few of their bots, each with several versions."""
+    with set_up(
+        tmp_path_factory.mktemp("soak"),
+        shapes=SHAPES,
+        bots={REALTIME: 30, NON_REALTIME: 30},
+        rates_per_s={REALTIME: 60.0, NON_REALTIME: 60.0},
+        seed=1,
+        warm_up_s=3.0,
     ) as place:
         yield place
 
@@ -51,3 +66,8 @@ def test_all_that_runs_is_replaced_under_load(place: Place) -> None:
 def test_a_pool_that_is_killed_harms_its_own_bots_at_most(place: Place) -> None:
     """With two pools a shard nobody notices; with one, only its own bots wait or are told 503 with Retry-After."""
     assert not _missed(kill_pools_in(place, rounds=1, seed=9, calm_s=0))
+
+
+def test_load_evictions_and_new_versions_let_nothing_grow(crowded: Place) -> None:
+    """In short: descriptors and threads; memory takes longer than a test to find its size."""
+    assert not _missed(soak_in(crowded, seconds=10.0, look_s=0.5, memory_bars=False))

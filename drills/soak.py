@@ -1,0 +1,176 @@
+"""Drill *soak*: load, evictions and version swaps for a long time; nothing grows.
+
+A pool has room for a few of its bots, and its bots are asked in turn, so that nearly every request lets one bot leave
+and loads another; meanwhile versions are published one after the other. What every kind of process takes is looked at
+again and again: a straight line through the last two thirds of it must not rise.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.report import Row
+from benchmarks.stack_costs import StackProcesses
+from botshard.bots.publish import publish
+from drills.load import Span
+from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, say, set_up
+from drills.verdict import stream_rows
+
+__all__ = ["SHAPES", "soak", "soak_in"]
+
+_MEBIBYTE = 1 << 20
+_BOTS = {REALTIME: 40, NON_REALTIME: 40}
+_RATES_PER_S = {REALTIME: 60.0, NON_REALTIME: 60.0}
+SHAPES = {
+    REALTIME: GroupShape(bots=60, memory="1Mi", replicas_max=1, versions=3),
+    NON_REALTIME: GroupShape(bots=60, memory="1Mi", replicas_max=1, versions=3),
+}
+"""Room for four or five bots of a pool."""
+_LOOK_S = 5.0
+_SWAP_S = 1.0
+_CALM_SHARE = 1 / 3
+"""Of the time, at the beginning, in which everything finds its size."""
+_MOST_MEMORY_RATIO = 0.02
+_MOST_MEMORY_MIB = 1.0
+"""Of a kind of process that takes little."""
+_MOST_DESCRIPTORS = 4.0
+_MOST_THREADS = 1.0
+
+
+@dataclass(slots=True)
+class _Series:
+    """What a kind of process took, look after look."""
+
+    memory_mib: list[float] = field(default_factory=list)
+    descriptors: list[float] = field(default_factory=list)
+    threads: list[float] = field(default_factory=list)
+
+
+def soak(folder: Path, *, minutes: float, seed: int) -> list[Row]:
+    """So many minutes on a stack of its own."""
+    with set_up(folder, shapes=SHAPES, bots=_BOTS, rates_per_s=_RATES_PER_S, seed=seed) as place:
+        return soak_in(place, seconds=minutes * 60.0, look_s=_LOOK_S)
+
+
+def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = True) -> list[Row]:
+    """The same in a place that is there; memory has no bar where the time is too short for it to find its size."""
+    series: dict[str, _Series] = {}
+    before = _loads(place)
+    with _swapping(place) as swaps:
+        began_s = time.monotonic()
+        while (now_s := time.monotonic()) < began_s + seconds:
+            _look(place, series)
+            if len(next(iter(series.values())).memory_mib) % 12 == 1:
+                sizes = ", ".join(f"{kind} {found.memory_mib[-1]:.1f}" for kind, found in series.items())
+                say(f"soak: {(now_s - began_s) / 60:.1f} min, {swaps.done} swaps, MiB: {sizes}")
+            time.sleep(look_s)
+        span: Span = (began_s, time.monotonic())
+    loads = _loads(place) - before
+    rows = [
+        Row("soak: minutes", seconds / 60),
+        Row("soak: versions published", swaps.done, bar="> 0", ok=swaps.done > 0 and not swaps.problems),
+        Row("soak: bots loaded", loads, bar="> 0", ok=loads > 0),
+    ]
+    for kind, found in series.items():
+        rows += _rows(kind, found, memory_bars=memory_bars)
+    for group in (REALTIME, NON_REALTIME):
+        rows += stream_rows("soak", place.load, group, [span])
+        p50_ms, p99_ms = (place.load.seen(group, span).percentile_ms(share) for share in (0.5, 0.99))
+        rows.append(Row(f"soak: {group}, p50, ms", p50_ms, {"p99": p99_ms}))
+    return rows
+
+
+def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
+    memory = statistics.median(found.memory_mib)
+    allowed = max(_MOST_MEMORY_MIB, _MOST_MEMORY_RATIO * memory)
+    growth = _growth(found.memory_mib)
+    bars = [
+        (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_DESCRIPTORS),
+        (f"soak: {kind}, threads, growth", found.threads, _MOST_THREADS),
+    ]
+    return [
+        Row(
+            f"soak: {kind}, memory, growth, MiB",
+            growth,
+            {"median": memory},
+            bar=f"< {allowed:.2g}" if memory_bars else "",
+            ok=growth < allowed if memory_bars else None,
+        ),
+        *(
+            Row(what, rise := _growth(values), {"median": statistics.median(values)}, bar=f"< {most:g}", ok=rise < most)
+            for what, values, most in bars
+        ),
+    ]
+
+
+def _growth(values: Sequence[float]) -> float:
+    """What a straight line through the last two thirds rises."""
+    tail = values[int(len(values) * _CALM_SHARE) :]
+    if len(tail) < 2:
+        return 0.0
+    slope = statistics.linear_regression(range(len(tail)), tail).slope
+    return slope * (len(tail) - 1)
+
+
+def _look(place: Place, series: dict[str, _Series]) -> None:
+    for kind, processes in StackProcesses.of(place.stack).kinds.items():
+        found = series.setdefault(kind, _Series())
+        try:
+            memory = sum(process.memory_full_info().uss for process in processes)
+            descriptors = sum(process.num_fds() for process in processes)
+            threads = sum(process.num_threads() for process in processes)
+        except psutil.NoSuchProcess:
+            continue  # it was replaced at this moment
+        found.memory_mib.append(memory / _MEBIBYTE)
+        found.descriptors.append(descriptors)
+        found.threads.append(threads)
+
+
+def _loads(place: Place) -> float:
+    """Loads of bots so far, by the replicas' metrics (one replica a pool)."""
+    total = 0.0
+    for pool in place.table.pools.values():
+        with urllib.request.urlopen(f"{pool.url}/metrics", timeout=5) as answer:  # noqa: S310 - our own server
+            lines = answer.read().decode().splitlines()
+        total += sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("botshard_loads_total"))
+    return total
+
+
+@dataclass(slots=True)
+class _Swaps:
+    done: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def _swapping(place: Place) -> Iterator[_Swaps]:
+    """Versions are published while this context lasts."""
+    swaps, over = _Swaps(), threading.Event()
+
+    def swap() -> None:
+        number = 0
+        bots = [bot for of_group in place.bots.values() for bot in of_group]
+        while not over.wait(_SWAP_S):
+            bot = bots[number % len(bots)]
+            number += 1
+            folder = bot.versions[(number // len(bots) + 1) % len(bot.versions)]
+            results = publish(place.store, [folder], now_s=int(time.time()))
+            swaps.problems += [str(result.problems) for result in results if result.problems]
+            swaps.done += 1
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        yield swaps
+    finally:
+        over.set()
+        thread.join()
