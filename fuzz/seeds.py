@@ -7,6 +7,7 @@ __all__ = ["HTTP_SEEDS", "TENSOR_SEEDS"]
 _JSON = (
     b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2.5,-3e2,0]}]}',
     b'{"id":"7","inputs":[{"name":"x","datatype":"FP32","shape":[2,4],"data":[[1,2,3,4],[5,6,7,8]]}],"outputs":[]}',
+    b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1e200,-1e300,1e308,0]}]}',
     b'{"inputs":[{"name":"text","datatype":"BYTES","shape":[1,1],"data":["hi"]}]}',
 )
 TENSOR_SEEDS: tuple[bytes, ...] = (

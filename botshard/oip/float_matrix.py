@@ -24,8 +24,12 @@ _MOST_BYTES: Final = 1 << 20
 """The parser keeps memory of twice the largest body; and for larger ones the rest costs more."""
 _LARGEST_SQUARE: Final = {"FP32": float(np.finfo(np.float32).max) ** 2 * 0.99, "FP64": float(np.finfo(np.float64).max)}
 """If the sum of all squares is below, no number is too large for the datatype."""
-_ELSE: Final = (ValueError, RuntimeError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
-"""What simdjson raises, and what asking a number for its fields does."""
+_ELSE: Final = (
+    *(ValueError, RuntimeError, TypeError, AttributeError, KeyError, IndexError, OverflowError),
+    RuntimeWarning,
+)
+"""What simdjson raises, and what asking a number for its fields does; and numpy's of a sum that overflows, for those who
+make errors of warnings."""
 
 
 class FloatMatrixReader(threading.local):
