@@ -44,11 +44,11 @@ def family_bots(folder: Path, count: int) -> list[Path]:
     ]
 
 
-def own_bots(folder: Path, count: int) -> list[OwnBot]:
-    """`count` realtime PyTorch text bots of one family, each with weights of its own."""
+def own_bots(folder: Path, count: int, *, memory: str = "1Mi") -> list[OwnBot]:
+    """`count` realtime PyTorch text bots of one family, each with weights of its own; `memory`: their author's hint."""
     template = folder / "bot-00000"
     _write(template, framework=TemplateFramework.TORCH, group="realtime")
-    bot_yaml = (template / "bot.yaml").read_text()
+    bot_yaml = (template / "bot.yaml").read_text().replace("memory: 1Mi", f"memory: {memory}")
     numbers = random.Random(0)  # noqa: S311 - weights, not secrets
     bots = []
     for index in range(count):

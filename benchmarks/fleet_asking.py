@@ -15,9 +15,11 @@ from benchmarks.bots import OwnBot
 from botshard.oip.client import decode_response, encode_request
 from botshard.oip.tensors import Tensor
 
-__all__ = ["Asked", "ask_each"]
+__all__ = ["QUESTION", "Asked", "ask_each", "difference_of"]
 
 _TEXT = b"hello, see you later this morning"
+QUESTION = encode_request([Tensor("text", "BYTES", (1, 1), [_TEXT])]).body
+"""What every bot is asked."""
 _WORDS = (0, 2, 5)
 """Where the template's vocabulary has the words of the text that it knows."""
 _LABELS = ("greeting", "farewell", "opening-hours")
@@ -49,16 +51,21 @@ class Asked:
     def note_answer(self, bot: OwnBot, body: bytes) -> None:
         """Compare an answer with what the bot's weights give."""
         self.answered += 1
-        outputs = decode_response(body).outputs
-        given = [float(number) for number in outputs["probabilities"].numpy().ravel()]
-        wanted = _probabilities(bot)
-        difference = max(abs(one - other) for one, other in zip(given, wanted, strict=True))
+        difference, label_is_right = difference_of(bot, body)
         self.largest_difference = max(self.largest_difference, difference)
-        label = bytes(outputs["label"].data[0]).decode()
-        if difference > _TOLERANCE or label not in _labels(wanted):
+        if difference > _TOLERANCE or not label_is_right:
             self.wrong += 1
             if len(self.problems) < _FAILURES_SHOWN:
-                self.problems.append(f"{bot.id}: {label} {given}, should be {wanted}")
+                self.problems.append(f"{bot.id}: {body!r}, should be {_probabilities(bot)}")
+
+
+def difference_of(bot: OwnBot, body: bytes) -> tuple[float, bool]:
+    """How far the probabilities of an answer are from those that the bot's weights give; whether its label is one."""
+    outputs = decode_response(body).outputs
+    given = [float(number) for number in outputs["probabilities"].numpy().ravel()]
+    wanted = _probabilities(bot)
+    difference = max(abs(one - other) for one, other in zip(given, wanted, strict=True))
+    return difference, bytes(outputs["label"].data[0]).decode() in _labels(wanted)
 
 
 def ask_each(url: str, bots: Sequence[OwnBot], *, connections: int) -> Asked:
@@ -80,7 +87,7 @@ async def _ask_each(url: str, bots: Sequence[OwnBot], connections: int) -> Asked
 async def _ask_some(address: str, bots: Iterator[OwnBot], asked: Asked) -> None:
     """Bots of a queue that others take from as well, over one connection, which is opened again where it was lost."""
     host, _, port = address.partition(":")
-    body = bytes(encode_request([Tensor("text", "BYTES", (1, 1), [_TEXT])]).body)
+    body = QUESTION
     streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     for bot in bots:
         head = f"POST /v2/models/{bot.id}/infer HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -28,6 +28,7 @@ from safetensors.numpy import load_file
 from benchmarks.pool_bots import mlp_rows, texts
 from benchmarks.pool_subjects import module, on_core
 from botshard.oip.tensors import Tensor
+from botshard.sharding.ids import Framework
 from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.catalog import CatalogStore
 from botshard.store.urls import open_store
@@ -35,7 +36,7 @@ from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.main import make_framework
 
-__all__ = ["Loop", "looping"]
+__all__ = ["Loop", "footprint_bytes", "looping"]
 
 
 class Loop:
@@ -66,12 +67,17 @@ def looping(kind: str, folder: Path, *, core: int) -> Iterator[Loop]:
         process.stdin.close()
 
 
-def _loaded(folder: Path) -> list[LoadedBot]:
-    """All bots of the store in the folder, by the core's own loader."""
-    store = open_store(f"file://{folder}/store", {})
-    bots = sorted(CatalogStore(store).read_all().values(), key=lambda bot: bot.id)
-    from botshard.sharding.ids import Framework
+def footprint_bytes(folder: Path, bot_id: str) -> int:
+    """What a bot of the store in the folder measures in memory."""
+    (bot,) = _loaded(folder, only=bot_id)
+    return bot.footprint_bytes
 
+
+def _loaded(folder: Path, *, only: str = "") -> list[LoadedBot]:
+    """Bots of the store in the folder, by the core's own loader."""
+    store = open_store(f"file://{folder}/store", {})
+    found = sorted(CatalogStore(store).read_all().values(), key=lambda bot: bot.id)
+    bots = [bot for bot in found if only in {"", bot.id}]
     load = BotLoader(store, ArtifactCache(folder / "cache"), make_framework(Framework("torch"), threads=1), None)
     loaded = [load(bot.id, bot.serving) for bot in bots]
     store.close()

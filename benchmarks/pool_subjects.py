@@ -73,10 +73,14 @@ class Subject:
 
     def said(self) -> str:
         """The end of what it wrote to standard error, for people."""
+        return b"".join(self.log_lines()).decode(errors="replace")[-2000:]
+
+    def log_lines(self) -> list[bytes]:
+        """All that it wrote."""
         if self.log is None:
-            return ""
+            return []
         self.log.seek(0)
-        return self.log.read().decode(errors="replace")[-2000:]
+        return self.log.readlines()
 
     def cpu_s(self) -> float:
         """User and system time of its processes so far."""
