@@ -2,7 +2,7 @@
 
 Samples of its threads by py-spy (looked for on the PATH) while 64 requests are always in flight: the share of each
 function itself, which is the upper edge of a flame graph, and with all that it calls. `--raw FILE` keeps the stacks,
-one a line, as flame graph tools read them. Native code (the event loop, system calls, JSON, numpy) counts for the Python
+one a line, as flame graph tools read them. Native code (event loop, system calls, JSON, numpy) counts for the Python
 function that called it.
 """
 
