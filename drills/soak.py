@@ -2,8 +2,8 @@
 
 A pool has room for a few of its bots, and its bots are asked in turn, so that nearly every request lets one bot leave
 and loads another; meanwhile one bot after the other serves another of its versions. What every kind of process takes is
-looked at again and again: a straight line through the last two thirds of it must not rise. A process keeps the memory of
-the most requests that it ever had in flight at once, so where the machine has other work, steps in it say nothing.
+looked at again and again: a straight line through the last two thirds of it must not rise. A process keeps the memory
+of the most requests that it ever had in flight at once, so where the machine has other work, steps in it say nothing.
 """
 
 from __future__ import annotations
