@@ -18,7 +18,7 @@ bin := $(VENV)/bin
 stamp := $(VENV)/.installed-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install demo test lint bench drills constraints clean
+.PHONY: help install demo test lint bench fuzz drills constraints clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -55,11 +55,15 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.catalog_memory
 	$(bin)/python -m benchmarks.router_overhead
 	$(bin)/python -m benchmarks.pool
+	$(bin)/python -m benchmarks.overcommit
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 	$(bin)/python -m benchmarks.fleet
 	$(bin)/python -m benchmarks.residency
 	$(bin)/python -m benchmarks.memory
+
+fuzz: install ## Send the replica and the router 10,000 requests that the API's descriptions allow, and some that they do not
+	$(bin)/python -W ignore -m fuzz.rest
 
 drills: install ## Add, drain, split, kill and damage on a live stack under load (20 minutes)
 	$(bin)/python -m drills

@@ -28,7 +28,7 @@ from drills.load import Span
 from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, say, set_up
 from drills.verdict import stream_rows
 
-__all__ = ["SHAPES", "soak", "soak_in"]
+__all__ = ["SHAPES", "growth", "soak", "soak_in"]
 
 _MEBIBYTE = 1 << 20
 _BOTS = {REALTIME: 40, NON_REALTIME: 40}
@@ -95,7 +95,7 @@ def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = 
 def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
     memory = statistics.median(found.memory_mib)
     allowed = max(_MOST_MEMORY_MIB, _MOST_MEMORY_RATIO * memory)
-    growth = _growth(found.memory_mib)
+    growth = growth(found.memory_mib)
     bars = [
         (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_DESCRIPTORS),
         (f"soak: {kind}, threads, growth", found.threads, _MOST_THREADS),
@@ -109,13 +109,13 @@ def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
             ok=growth < allowed if memory_bars else None,
         ),
         *(
-            Row(what, rise := _growth(values), {"median": statistics.median(values)}, bar=f"< {most:g}", ok=rise < most)
+            Row(what, rise := growth(values), {"median": statistics.median(values)}, bar=f"< {most:g}", ok=rise < most)
             for what, values, most in bars
         ),
     ]
 
 
-def _growth(values: Sequence[float]) -> float:
+def growth(values: Sequence[float]) -> float:
     """What a straight line through the last two thirds rises."""
     tail = values[int(len(values) * _CALM_SHARE) :]
     if len(tail) < 2:

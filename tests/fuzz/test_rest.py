@@ -16,7 +16,7 @@ from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Program, Replica
 
 _BOTS = {"text": BOTS["text"]}
-_CASES = 250
+_CASES = 200
 
 
 @pytest.fixture(scope="module")
