@@ -95,7 +95,7 @@ def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = 
 def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
     memory = statistics.median(found.memory_mib)
     allowed = max(_MOST_MEMORY_MIB, _MOST_MEMORY_RATIO * memory)
-    growth = growth(found.memory_mib)
+    rise_mib = growth(found.memory_mib)
     bars = [
         (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_DESCRIPTORS),
         (f"soak: {kind}, threads, growth", found.threads, _MOST_THREADS),
@@ -103,10 +103,10 @@ def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
     return [
         Row(
             f"soak: {kind}, memory, growth, MiB",
-            growth,
+            rise_mib,
             {"median": memory},
             bar=f"< {allowed:.2g}" if memory_bars else "",
-            ok=growth < allowed if memory_bars else None,
+            ok=rise_mib < allowed if memory_bars else None,
         ),
         *(
             Row(what, rise := growth(values), {"median": statistics.median(values)}, bar=f"< {most:g}", ok=rise < most)
