@@ -17,6 +17,7 @@ from botshard.bots.template import TemplateFramework, TemplateKind, write_templa
 __all__ = ["OwnBot", "family_bots", "own_bots", "sleepy_bots"]
 
 _INTENTS, _WORDS = 3, 9
+_SAMPLE = "sample.json"
 _MODEL_OF_WORDS = "model.safetensors"
 
 
@@ -57,6 +58,8 @@ def own_bots(folder: Path, count: int, *, memory: str = "1Mi") -> list[OwnBot]:
         rows = struct.pack(f"<{_INTENTS * _WORDS}f", *(numbers.gauss(0, 2) for _ in range(_INTENTS * _WORDS)))
         (path / _MODEL_OF_WORDS).write_bytes(safetensors_bytes({"weight": ((_INTENTS, _WORDS), rows)}))
         (path / "bot.yaml").write_text(bot_yaml.replace(template.name, path.name))
+        if path != template:
+            shutil.copy(template / _SAMPLE, path)
         bots.append(OwnBot(path, tuple(struct.iter_unpack(f"<{_WORDS}f", rows))))
     return bots
 
