@@ -35,7 +35,7 @@ def text_rows(published: Published, options: Options) -> list[Row]:
     # By CPU: the loop has the core to itself only where nobody else uses the machine.
     ratio = own_us / cpu_us
     return [
-        Row(f"{what}: requests a second", per_s, {loop_name: 1e6 / own_us}, per_s * own_us / 1e6),
+        Row(f"{what}: requests a second", per_s),
         Row(
             f"{what}: requests a second of CPU",
             1e6 / cpu_us,

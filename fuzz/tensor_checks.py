@@ -26,7 +26,7 @@ from botshard.oip.v1 import decode_v1, encode_v1
 from botshard.sharding.catalog import TensorSpec
 from fuzz.draws import Draws
 
-__all__ = ["SPECS", "check"]
+__all__ = ["SPECS", "assert_fits", "check", "drawn_tensor", "is_same"]
 
 SPECS: Sequence[tuple[TensorSpec, ...]] = (
     (TensorSpec("x", "FP32", (-1, 4)),),
@@ -99,7 +99,7 @@ def _v1_body(draws: Draws) -> None:
         request = decode_v1(body, inputs=specs)
     except InvalidInputError:
         return
-    _fits(request, specs)
+    assert_fits(request, specs)
     try:
         orjson.loads(encode_v1(request.inputs))
     except UnencodableOutputError:
@@ -132,11 +132,7 @@ def _written(draws: Draws) -> None:
     """An answer: by the short way and by the long one, and what a client reads in it."""
     specs = draws.one_of(SPECS)
     rows = 1 + draws.byte() % 3
-    outputs = {}
-    for spec in specs:
-        shape = (rows, *(abs(size) for size in spec.shape[1:]))
-        raw = _binary(draws, spec.datatype, int(np.prod(shape)))
-        outputs[spec.name] = _tensor(spec, shape, raw)
+    outputs = {spec.name: drawn_tensor(draws, spec, rows) for spec in specs}
     wanted = tuple(RequestedOutput(spec.name, draws.one_of([None, True, False])) for spec in specs)
     request = InferenceRequest(
         {}, draws.one_of([None, "", "7", "\u2028é"]), {}, wanted if draws.sometimes(2) else (), draws.sometimes(3)
@@ -151,7 +147,7 @@ def _written(draws: Draws) -> None:
     for spec in specs:
         given, read = outputs[spec.name], answer.outputs[spec.name]
         assert (read.datatype, read.shape) == (given.datatype, given.shape)
-        assert _same(given.data, read.data), (given, read)
+        assert is_same(given.data, read.data), (given, read)
 
 
 _WAYS: Sequence[Callable[[Draws], None]] = (
@@ -180,13 +176,13 @@ def _read(specs: Sequence[TensorSpec], body: bytes, *, header_length: int | None
     assert list(short.inputs) == list(long.inputs)
     for name, tensor in long.inputs.items():
         assert tensor[:3] == short.inputs[name][:3]
-        assert _same(tensor.data, short.inputs[name].data)
-    _fits(long, specs)
+        assert is_same(tensor.data, short.inputs[name].data)
+    assert_fits(long, specs)
     if header_length is None:
         _is_what_it_says(long, json.loads(body))
 
 
-def _fits(request: InferenceRequest, specs: Sequence[TensorSpec]) -> None:
+def assert_fits(request: InferenceRequest, specs: Sequence[TensorSpec]) -> None:
     """What the model gets is what the bot declares."""
     assert list(request.inputs) == [spec.name for spec in specs]
     assert len({tensor.rows for tensor in request.inputs.values()}) == 1
@@ -213,7 +209,7 @@ def _is_what_it_says(request: InferenceRequest, document: Mapping[str, Any]) -> 
             assert tensor.data == [value.encode() for value in flat]
         else:
             with np.errstate(over="ignore"):
-                assert _same(tensor.data.ravel(), np.array([float(v) for v in flat]).astype(tensor.data.dtype)) or (
+                assert is_same(tensor.data.ravel(), np.array([float(v) for v in flat]).astype(tensor.data.dtype)) or (
                     tensor.data.ravel().tolist() == flat
                 )
 
@@ -230,7 +226,8 @@ def _result(work: Callable[[], Any]) -> Any:
         return str(error)
 
 
-def _same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Whether values are equal, NaN with NaN too."""
     if isinstance(one, list) or isinstance(other, list):
         return bool(one == other)
     return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
@@ -305,8 +302,10 @@ def _binary(draws: Draws, datatype: str, count: int) -> bytes:
     return bytes(byte & 1 for byte in raw) if datatype == "BOOL" and not draws.sometimes() else raw
 
 
-def _tensor(spec: TensorSpec, shape: tuple[int, ...], raw: bytes) -> Tensor:
-    """As a model could give it: also with NaN and infinities."""
+def drawn_tensor(draws: Draws, spec: TensorSpec, rows: int) -> Tensor:
+    """One that fits, and as a model could give it: also with NaN and infinities."""
+    shape = (rows, *(abs(size) for size in spec.shape[1:]))
+    raw = _binary(draws, spec.datatype, int(np.prod(shape)))
     if spec.datatype == "BYTES":
         values, at = [], 0
         while at < len(raw):
