@@ -1,8 +1,9 @@
 """The load, a process of its own: `python -m drills.asker ORDERS`; ends with its last answer after SIGTERM.
 
 An open loop: each stream asks its bots in turn at a fixed rate, whether or not answers come, and latency counts from
-the moment at which a request was due. Every request has a connection of its own and is asked once, so whatever fails,
-fails here. One line an answer goes to the file of results; a number alone says up to when all that was due is over.
+the moment at which a request was due. A stream with a bound on open requests waits there, and makes up for nothing.
+Every request has a connection of its own and is asked once, so whatever fails, fails here. One line an answer goes to
+the file of results; a number alone says up to when all that was due is over.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ __all__ = ["main"]
 _PATIENCE_S = 30.0
 _TOLERANCE = 1e-3
 _FLUSH_S = 0.2
+_BOUND_S = 0.01
+"""Between two looks whether a stream is below its bound again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class _Asker:
     def stop(self) -> None:
         self._stopped.set()
 
-    async def run(self, streams: Sequence[tuple[str, float, Sequence[_Question]]]) -> None:
+    async def run(self, streams: Sequence[tuple[str, float, int, Sequence[_Question]]]) -> None:
         asking = [asyncio.create_task(self._ask_on(*stream)) for stream in streams]
         while not self._stopped.is_set():
             now_s = time.monotonic()
@@ -124,9 +127,13 @@ class _Asker:
             await self._answered.wait()
         self._results.write(f"{time.monotonic()}\n")
 
-    async def _ask_on(self, name: str, rate_per_s: float, questions: Sequence[_Question]) -> None:
+    async def _ask_on(self, name: str, rate_per_s: float, most_open: int, questions: Sequence[_Question]) -> None:
         began_s, sent = time.monotonic(), 0
         while not self._stopped.is_set():
+            if most_open and len(self._open) >= most_open:
+                await self._pause(_BOUND_S)
+                began_s = time.monotonic() - sent / rate_per_s  # what was not sent meanwhile is not made up for
+                continue
             due_s = began_s + sent / rate_per_s
             pause_s = due_s - time.monotonic()
             if pause_s > 0:
@@ -169,6 +176,7 @@ def main() -> int:
         (
             stream["name"],
             float(stream["ratePerS"]),
+            int(stream["mostOpen"]),
             [_Question(bot["id"], _request(host, bot), bot["answers"]) for bot in stream["bots"]],
         )
         for stream in orders["streams"]

@@ -55,6 +55,8 @@ class Stream:
     name: str
     rate_per_s: float
     bots: Sequence[DrillBot]
+    most_open: int = 0
+    """While so many requests of all streams are open, it asks nothing; 0: it never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def running_load(folder: Path, url: str, streams: Sequence[Stream], *, environ: 
                     {
                         "name": stream.name,
                         "ratePerS": stream.rate_per_s,
+                        "mostOpen": stream.most_open,
                         "bots": [
                             {"id": bot.id, "question": bot.question, "answers": [bot.answer, *bot.others]}
                             for bot in stream.bots

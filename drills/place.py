@@ -68,6 +68,8 @@ class GroupShape:
     memory: str = ""
     """Bound on the bots in a pool's memory, as the group's file has it; with one, its bots are large, and far more live
     in the pool than fit."""
+    most_open: int = 0
+    """Requests to all bots, while which are open this group's are asked nothing; 0: the load never waits."""
     versions: int = 0
     """Other versions that each bot has, which may be published while it is asked."""
 
@@ -213,7 +215,7 @@ def set_up(
         wait_until(lambda: len(place.stack.statuses()) >= len(made), within_s=_START_S, what="every group has a pool")
         place.apply()
         place.wait_until_ready()
-        streams = [Stream(str(group), rates_per_s[group], made[group]) for group in made]
+        streams = [Stream(str(group), rates_per_s[group], made[group], shapes[group].most_open) for group in made]
         with running_load(folder, url, streams, environ=environ) as place.load:
             place.load.watch(warm_up_s)
             yield place
