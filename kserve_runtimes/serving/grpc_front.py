@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from botshard.oip import headers
 from botshard.rpc.calls import UnaryCall
 from botshard.rpc.codes import Code
-from kserve_runtimes.core.asked import Asked
-from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.messages import Fields
 from kserve_runtimes.serving.problems import problem_of
 
@@ -37,10 +35,9 @@ def fields_of(metadata: Any, /) -> Fields:
 class GrpcFront:
     """The pool as gRPC calls see it."""
 
-    def __init__(self, pool: Pool, submit: Callable[[Asked], None]) -> None:
-        self.pool = pool
-        self.submit = submit
-        """Takes an inference request; see `Inference.submit`."""
+    def __init__(self, inference: Inference) -> None:
+        self.inference = inference
+        self.pool = inference.pool
         self._common: tuple[int, Trailing] = (-1, ())
 
     def trailing(self, fields: Fields, /, *, version: int | None = None) -> Trailing:

@@ -15,7 +15,8 @@ from botshard.oip.grpc_schema import SERVICE, DecodeError
 from botshard.rpc.calls import StreamCall
 from botshard.rpc.codes import Code
 from botshard.sharding.ids import BotId
-from kserve_runtimes.core.pool import Call, Pool
+from kserve_runtimes.core.asked import Call
+from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.serving.messages import Fields, epoch_of
 
 __all__ = ["DESCRIPTOR", "HEALTH", "Health", "HealthCheckRequest", "HealthCheckResponse"]

@@ -12,10 +12,9 @@ from botshard.oip.grpc_infer import decode_infer, encode_infer, parse_infer
 from botshard.oip.rest import InferenceRequest
 from botshard.oip.tensors import Tensor
 from botshard.rpc.calls import UnaryCall
-from kserve_runtimes.core.asked import Times
+from kserve_runtimes.core.asked import Call, Times
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
-from kserve_runtimes.core.pool import Call
 from kserve_runtimes.serving.grpc_front import GrpcFront, fields_of
 from kserve_runtimes.serving.messages import Fields, epoch_of, timeout_of
 
@@ -35,7 +34,8 @@ def begin_infer(front: GrpcFront, rpc: UnaryCall, /) -> None:
     except Exception as error:  # noqa: BLE001 - every error has its place in the table of problems
         front.fail(rpc, error, fields)
         return
-    front.submit(_Infer(front, rpc, request, call, fields, timeout_s))
+    asked = _Infer(front, rpc, request, call, fields, timeout_s)
+    asked.getting_bot = front.inference.submit(asked)
 
 
 def asked_s(rpc: UnaryCall, fields: Fields) -> float | None:
@@ -50,7 +50,18 @@ def asked_s(rpc: UnaryCall, fields: Fields) -> float | None:
 class _Infer:
     """An inference request as the stages see it (`kserve_runtimes.core.asked.Asked`)."""
 
-    __slots__ = ("_fields", "_front", "_request", "_rpc", "_timeout_s", "_timer", "call", "deadline_s", "is_over")
+    __slots__ = (
+        "_fields",
+        "_front",
+        "_request",
+        "_rpc",
+        "_timeout_s",
+        "_timer",
+        "call",
+        "deadline_s",
+        "getting_bot",
+        "is_over",
+    )
 
     def __init__(
         self, front: GrpcFront, rpc: UnaryCall, request: Any, call: Call, fields: Fields, timeout_s: float
@@ -62,6 +73,8 @@ class _Infer:
         self._timeout_s = timeout_s
         self.is_over = False
         """Answered, expired, or given up by its client."""
+        self.getting_bot: asyncio.Task[None] | None = None
+        """What waits for its bot to be loaded."""
         self.call = call
         self.deadline_s = monotonic() + timeout_s
         front.pool.begin_request()
@@ -104,5 +117,7 @@ class _Infer:
             return False
         self.is_over = True
         self._timer.cancel()
+        if self.getting_bot is not None:
+            self.getting_bot.cancel()
         self._front.pool.end_request()
         return True

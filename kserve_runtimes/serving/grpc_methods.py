@@ -12,8 +12,9 @@ from botshard.oip.grpc_schema import SERVICE, DecodeError, message_class, model_
 from botshard.oip.metadata import EXTENSIONS, repository_index
 from botshard.rpc.calls import UnaryCall
 from botshard.rpc.server import HandleUnary
+from kserve_runtimes.core.asked import Call
 from kserve_runtimes.core.errors import DeadlineExceededError, LoadFailedError
-from kserve_runtimes.core.pool import Call, Pool
+from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.serving import models
 from kserve_runtimes.serving.grpc_front import GrpcFront, fields_of
 from kserve_runtimes.serving.grpc_infer import asked_s

@@ -13,8 +13,7 @@ from grpc_reflection.v1alpha.reflection import aio as reflection
 from botshard.oip.grpc_schema import FILE, SERVICE
 from botshard.rpc.calls import StreamCall
 from botshard.rpc.server import RpcServer
-from kserve_runtimes.core.asked import Asked
-from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.grpc_front import GrpcFront
 from kserve_runtimes.serving.grpc_health import (
     DESCRIPTOR,
@@ -35,10 +34,10 @@ _REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1
 class PoolGrpcServer:
     """The gRPC side of a pool's replica."""
 
-    def __init__(self, port: int, pool: Pool, submit: Callable[[Asked], None], /, *, max_body_bytes: int) -> None:
+    def __init__(self, port: int, inference: Inference, /, *, max_body_bytes: int) -> None:
         self._port = port
-        front = GrpcFront(pool, submit)
-        self._health = Health(pool)
+        front = GrpcFront(inference)
+        self._health = Health(inference.pool)
         methods = AsyncMethods(front)
         self._server = RpcServer(
             unary={

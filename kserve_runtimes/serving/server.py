@@ -83,11 +83,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         )
         grpc: PoolGrpcServer | None = None
         if grpc_port:
-            from kserve_runtimes.serving.submitting import Submitting
-
-            grpc = PoolGrpcServer(
-                grpc_port, pool, Submitting(front.inference, front.turns, pool).submit, max_body_bytes=max_body_bytes
-            )
+            grpc = PoolGrpcServer(grpc_port, inference, max_body_bytes=max_body_bytes)
             grpc.listen()
         self._stop = stop = asyncio.Event()
         await http.listen([listener])
