@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+from math import inf
+from time import monotonic
+from typing import Any, Final, Protocol
 
+from botshard.http1.alarm import Alarm
 from botshard.oip import headers
 from botshard.rpc.calls import UnaryCall
 from botshard.rpc.codes import Code
@@ -32,13 +36,48 @@ def fields_of(metadata: Any, /) -> Fields:
     return {_READ[key]: value.encode() for key, value in metadata if key in _READ}
 
 
+class Expiring(Protocol):
+    """A call with a deadline."""
+
+    deadline_s: float
+
+    def expire(self) -> None:
+        """Tell its client that its time is over."""
+
+
 class GrpcFront:
     """The pool as gRPC calls see it."""
 
     def __init__(self, inference: Inference) -> None:
         self.inference = inference
         self.pool = inference.pool
+        self._expiring: set[Expiring] = set()
+        self._alarm = Alarm(asyncio.get_running_loop(), due=self._due, act=self._expire)
         self._common: tuple[int, Trailing] = (-1, ())
+
+    def begin(self, call: Expiring, /) -> None:
+        """A call is in flight from here on, and expires at its deadline."""
+        self.pool.begin_request()
+        self._expiring.add(call)
+        if call.deadline_s < self._alarm.armed_s:
+            self._alarm.arm(call.deadline_s)
+
+    def end(self, call: Expiring, /) -> None:
+        """It is not in flight any more."""
+        self._expiring.discard(call)
+        self.pool.end_request()
+
+    def stop(self) -> None:
+        """Nothing is in flight any more."""
+        self._alarm.stop()
+
+    def _due(self) -> float:
+        return min((call.deadline_s for call in self._expiring), default=inf)
+
+    def _expire(self) -> None:
+        now_s = monotonic()
+        for call in [call for call in self._expiring if call.deadline_s <= now_s]:
+            call.expire()
 
     def trailing(self, fields: Fields, /, *, version: int | None = None) -> Trailing:
         """The metadata that follows every answer: the epoch, the pool, the bot's version, the id of the request."""

@@ -56,7 +56,6 @@ class _Infer:
         "_request",
         "_rpc",
         "_timeout_s",
-        "_timer",
         "call",
         "deadline_s",
         "getting_bot",
@@ -77,9 +76,8 @@ class _Infer:
         """What waits for its bot to be loaded."""
         self.call = call
         self.deadline_s = monotonic() + timeout_s
-        front.pool.begin_request()
         rpc.on_gone = self._end
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._expire)
+        front.begin(self)
 
     @property
     def is_small(self) -> bool:
@@ -108,7 +106,8 @@ class _Infer:
                 error = DeadlineExceededError(self._timeout_s)
             self._front.fail(self._rpc, error, self._fields)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """DEADLINE_EXCEEDED, whatever it is waiting for."""
         self.failed(DeadlineExceededError(self._timeout_s))
 
     def _end(self) -> bool:
@@ -116,8 +115,7 @@ class _Infer:
         if self.is_over:
             return False
         self.is_over = True
-        self._timer.cancel()
         if self.getting_bot is not None:
             self.getting_bot.cancel()
-        self._front.pool.end_request()
+        self._front.end(self)
         return True

@@ -36,7 +36,7 @@ class PoolGrpcServer:
 
     def __init__(self, port: int, inference: Inference, /, *, max_body_bytes: int) -> None:
         self._port = port
-        front = GrpcFront(inference)
+        self._front = front = GrpcFront(inference)
         self._health = Health(inference.pool)
         methods = AsyncMethods(front)
         self._server = RpcServer(
@@ -61,7 +61,9 @@ class PoolGrpcServer:
     async def stop(self, grace_s: float, /) -> bool:
         """Take no new call, answer what is in flight; whether that was done within `grace_s`."""
         await self._health.end()
-        return await self._server.stop(grace_s)
+        answered = await self._server.stop(grace_s)
+        self._front.stop()
+        return answered
 
 
 def _reflection() -> Callable[[StreamCall], Any]:

@@ -29,10 +29,10 @@ FIELDS: Final = {
 
 
 def infer_request(
-    bot: str, *tensors: Tensor, raw: bool, version: str = "", id: str = "", outputs: Sequence[str] = ()
+    bot: str, *tensors: Tensor, raw: bool, version: str = "", request_id: str = "", outputs: Sequence[str] = ()
 ) -> Any:
     """A `ModelInferRequest`."""
-    request = message_class("ModelInferRequest")(model_name=bot, model_version=version, id=id)
+    request = message_class("ModelInferRequest")(model_name=bot, model_version=version, id=request_id)
     for tensor in tensors:
         item = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if raw:

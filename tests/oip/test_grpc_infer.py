@@ -40,10 +40,10 @@ def _same(wanted: Tensor, found: Tensor) -> None:
 )
 @ROUND_TRIPS
 @given(data=st.data())
-def test_any_tensor_comes_back_as_it_was_sent(datatype: str, raw: bool, data: st.DataObject) -> None:
+def test_any_tensor_comes_back_as_it_was_sent(datatype: str, data: st.DataObject, *, raw: bool) -> None:
     """Over the wire in and out again, in the form of the request."""
     tensor = data.draw(tensors(datatype, binary=True))
-    message = infer_request("echo", tensor, raw=raw, id="r").SerializeToString()
+    message = infer_request("echo", tensor, raw=raw, request_id="r").SerializeToString()
     spec = TensorSpec("x", datatype, (-1,) * len(tensor.shape))
     decoded = decode_infer(parse_infer(message), inputs=[spec], outputs=[spec])
     _same(tensor, decoded.inputs["x"])
@@ -76,7 +76,7 @@ def test_only_requested_outputs_are_written() -> None:
         encode_infer(outputs, model_name="b", model_version="1", request=unchecked)
 
 
-def _changed(raw: bool = True, **changes: Any) -> Any:
+def _changed(*, raw: bool = True, **changes: Any) -> Any:
     request = infer_request("b", ROW, raw=raw)
     for name, value in changes.items():
         if name == "shape":
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_refused_by_name(request_: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
-def test_numbers_must_be_finite(raw: bool) -> None:
+def test_numbers_must_be_finite(*, raw: bool) -> None:
     """As over REST, where JSON has no number for the others."""
     tensor = Tensor.of("x", np.array([[1, np.nan, 3, 4]], np.float32))
     with pytest.raises(InvalidInputError, match="must be finite"):

@@ -143,7 +143,7 @@ async def test_a_status_has_a_code_a_text_and_metadata(served: Served) -> None:
     """Also a text that is not ASCII, and one that would be too long for a header."""
     for text in ("nicht jetzt: müde", "x" * 20_000):
         call = served.ask("Hold")
-        await aeventually(lambda: _now(bool(served.held)))
+        await aeventually(lambda: _now(served.held))
         served.held.pop().fail(Code.UNAVAILABLE, text, (("retry-after", "3"),))
         assert await _code(call) == ("UNAVAILABLE", text[:1000])
         assert dict(await call.trailing_metadata())["retry-after"] == "3"
@@ -206,5 +206,5 @@ async def test_a_port_that_is_taken_is_an_error(served: Served) -> None:
     await other.stop(0.0)
 
 
-async def _now(value: bool) -> bool:
+async def _now(value: object) -> object:
     return value
