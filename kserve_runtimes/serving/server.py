@@ -73,7 +73,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
     ) -> None:
         """Answer requests for a pool on `listener` until `drain`; returns when everything in flight was answered."""
         pool = inference.pool
-        self.repository.bind(inference)
+        self.repository.bind(pool)
         front = PoolFront(inference, max_body_bytes=max_body_bytes)
         http = Http1Server(
             PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes, share=share),
