@@ -28,6 +28,8 @@ HandleStream: TypeAlias = Callable[[StreamCall], Awaitable[None]]
 
 _AT_ONCE: Final = 128
 """Calls taken up in one turn of the loop, so that other things come between."""
+_NO_WAIT: Final = 0.0
+"""A deadline that is over: what is there, or nothing."""
 _OPTIONS: Final = (
     (b"grpc.so_reuseport", 0),  # a port that is taken is an error, not a port that is shared
     (b"grpc.max_send_message_length", -1),
@@ -101,16 +103,31 @@ class RpcServer:
     # ── on the queue's thread ─────────────────────────────────────────────────────────────────────────────────────────
 
     def _take(self) -> None:
+        """Wait for something to happen, take all that has happened, wake the loop once."""
+        kinds = cygrpc.CompletionType
+        waiting_s: float | None = None
+        taken = 0
         while True:
-            event = self._queue.poll()
-            if event.completion_type == cygrpc.CompletionType.queue_shutdown:
+            event = self._queue.poll(waiting_s)
+            kind = event.completion_type
+            if kind == kinds.queue_shutdown:
                 return
-            try:
-                event.tag(event)
-            except Exception:
-                log.exception("a gRPC event was lost by a defect")
+            if kind != kinds.queue_timeout:
+                try:
+                    event.tag(event)
+                except Exception:
+                    log.exception("a gRPC event was lost by a defect")
             # While it is referred to it holds its call, which must be gone before the core waits again.
             event = None
+            if kind != kinds.queue_timeout and taken < _AT_ONCE:
+                taken += 1
+                waiting_s = _NO_WAIT
+                continue
+            taken = 0
+            waiting_s = None
+            if self._happened and not self._is_woken:
+                self._is_woken = True
+                self._loop.call_soon_threadsafe(self._run)
 
     def _accepted(self, event: Any) -> None:
         if not event.success:
@@ -129,11 +146,8 @@ class RpcServer:
         self._post(self._stopped.set_result, None)
 
     def _post(self, call: Callable[[Any], None], argument: Any) -> None:
-        """Call on the loop, together with all else that happens until the loop gets to it."""
+        """Call on the loop, together with all else that has happened: woken for each, it would run them one by one."""
         self._happened.append((call, argument))
-        if not self._is_woken:
-            self._is_woken = True
-            self._loop.call_soon_threadsafe(self._run)
 
     # ── on the loop ───────────────────────────────────────────────────────────────────────────────────────────────────
 
