@@ -35,7 +35,17 @@ def _ignore(_: Any) -> None:
 class _Call:
     """What both kinds of calls share."""
 
-    __slots__ = ("_core", "_is_ended", "_post", "_sent_metadata", "deadline_s", "is_gone", "metadata", "on_gone")
+    __slots__ = (
+        "_core",
+        "_is_ended",
+        "_is_watched",
+        "_post",
+        "_sent_metadata",
+        "deadline_s",
+        "is_gone",
+        "metadata",
+        "on_gone",
+    )
 
     def __init__(self, core: Any, post: Post, metadata: Any, deadline: float) -> None:
         self._core = core
@@ -49,13 +59,19 @@ class _Call:
         self.on_gone: Callable[[], object] | None = None
         """Called on the loop when the client is gone before it was answered."""
         self._is_ended = False
+        self._is_watched = False
         self._sent_metadata = False
-        core.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
 
     @property
     def is_over(self) -> bool:
         """Whether nobody waits for an answer any more."""
         return self.is_gone or self._is_ended
+
+    def watch(self) -> None:
+        """From here on the client's leaving is noticed. Most calls are answered sooner than that is worth it."""
+        if not self._is_ended and not self._is_watched:
+            self._is_watched = True
+            self._core.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
 
     def fail(self, code: Code, text: str, trailing: Metadata = (), /) -> None:
         """End it without an answer."""
@@ -69,7 +85,9 @@ class _Call:
             return
         details = text[:_MAX_TEXT_CHARS].encode() if text else b""
         status = cygrpc.SendStatusFromServerOperation(trailing, int(code), details, 0)
-        self._core.start_server_batch((*self._initial(), *messages, status), _ignore)
+        # The core wants to be asked for a call's end once, now or before.
+        close = () if self._is_watched else (cygrpc.ReceiveCloseOnServerOperation(0),)
+        self._core.start_server_batch((*self._initial(), *messages, status, *close), _ignore)
 
     def _initial(self) -> tuple[Any, ...]:
         if self._sent_metadata:
@@ -137,6 +155,7 @@ class StreamCall(_Call):
     def __init__(self, core: Any, post: Post, metadata: Any, deadline: float) -> None:
         super().__init__(core, post, metadata, deadline)
         self._loop = asyncio.get_running_loop()
+        self.watch()
 
     async def read(self) -> bytes | None:
         """The next message; None: the client sends no more."""

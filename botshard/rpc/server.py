@@ -62,6 +62,7 @@ class RpcServer:
         self._is_stopping = False
         self._happened: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._is_woken = False
+        self._begun: list[UnaryCall] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
 
@@ -160,9 +161,19 @@ class RpcServer:
                 call(argument)
             except Exception:
                 log.exception("a gRPC call failed by a defect")
+            if type(argument) is UnaryCall:
+                self._begun.append(argument)
+        if self._begun:
+            self._loop.call_soon(self._watch)
         if happened and not self._is_woken:
             self._is_woken = True
             self._loop.call_soon(self._run)
+
+    def _watch(self) -> None:
+        """What was not answered in the turn of the loop that it came in."""
+        begun, self._begun = self._begun, []
+        for call in begun:
+            call.watch()
 
     def _begin(self, event: Any) -> None:
         """A stream, or a call of a method that does not exist."""
