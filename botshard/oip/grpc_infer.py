@@ -15,7 +15,7 @@ import numpy as np
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.fields import UNSUPPORTED_PARAMETERS, named, shortened
 from botshard.oip.grpc_schema import DecodeError, message_class
-from botshard.oip.rest import InferenceRequest, RequestedOutput, fit_inputs
+from botshard.oip.rest import InferenceRequest, RequestedOutput, check_shape, fit_inputs
 from botshard.oip.tensors import DATATYPES, Array, Tensor, tensor_from_binary, tensor_to_binary
 from botshard.sharding.catalog import TensorSpec
 
@@ -63,6 +63,10 @@ def decode_infer(
     Raises: InvalidInputError, naming the tensor where there is one.
     """
     items, raw = request.inputs, request.raw_input_contents
+    if len(raw) == len(items) == len(inputs) == 1 and not request.outputs and not request.parameters:
+        tensor = _usual_tensor(items[0], raw[0], inputs[0])
+        if tensor is not None:
+            return InferenceRequest({tensor.name: tensor}, request.id or None, wants_binary=True)
     if raw and len(raw) != len(items):
         raise InvalidInputError(
             None, f"raw_input_contents holds {len(raw)} tensors for {len(items)} inputs; it holds all of them or none"
@@ -106,6 +110,23 @@ def encode_infer(
             getattr(item.contents, _WIRE[tensor.datatype][0]).extend(values)
     message: bytes = response.SerializeToString()
     return message
+
+
+def _usual_tensor(item: Any, contents: bytes, spec: TensorSpec) -> Tensor | None:
+    """The tensor of nearly all requests, which is what is declared; None: look closer."""
+    shape = tuple(item.shape)
+    if (
+        item.datatype != spec.datatype
+        or item.name != spec.name
+        or len(shape) != len(spec.shape)
+        or not shape
+        or min(shape) < 1
+        or item.parameters
+        or item.HasField("contents")
+    ):
+        return None
+    check_shape(shape, spec)
+    return tensor_from_binary(spec.name, spec.datatype, shape, memoryview(contents))
 
 
 def _head(item: Any) -> tuple[str, str, tuple[int, ...]]:
