@@ -1,7 +1,7 @@
 """The pool as KServe's SDK sees it: a repository of models, and a data plane over it.
 
-What the SDK keeps doing (`/metrics`, its own endpoints) goes through these; they hold no state of their own. An
-entry appears in the repository when the routing table gives the bot to this pool, whether it is loaded or not. Inference
+What the SDK keeps doing (`/metrics`, its own endpoints) goes through these; they hold no state of their own. An entry
+appears in the repository when the routing table gives the bot to this pool, whether it is loaded or not. Inference
 never comes this way: it goes straight to the core.
 """
 

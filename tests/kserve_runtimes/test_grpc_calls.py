@@ -57,6 +57,22 @@ def test_many_calls_at_once_each_get_their_own_answer(rpc: Rpc) -> None:
         assert all(callers.map(ask, range(400)))
 
 
+def test_grpc_and_rest_wait_together(served: Served, rpc: Rpc) -> None:
+    """Requests of both are in flight at once, may share a batch, and each gets its own answer."""
+
+    def ask(number: int) -> bool:
+        row = [float(number), 1.0, 2.0, 3.0]
+        if number % 2:
+            y = served.replica.multiply("linear", *row).json["outputs"][0]["data"]
+        else:
+            tensor = Tensor.of("x", np.array([row], np.float32))
+            y = rpc.outputs(infer_request("linear", tensor, raw=True))["y"].numpy()[0]
+        return bool(np.allclose(y, np.array(row, np.float32) @ linear_weights(1).T, rtol=1e-5, atol=1e-4))
+
+    with ThreadPoolExecutor(32) as callers:
+        assert all(callers.map(ask, range(400)))
+
+
 def test_an_answer_says_where_it_comes_from(served: Served, rpc: Rpc) -> None:
     """Pool, epoch, version and the request's own id, as metadata that follows it."""
     request = infer_request("linear", ROW, raw=True, version="1", request_id="mine")
