@@ -12,9 +12,20 @@ import orjson
 
 from botshard.oip.errors import InvalidInputError
 
-__all__ = ["flag", "json_object", "kind_of", "named", "optional_text", "parameters_of", "shortened", "split_body"]
+__all__ = [
+    "UNSUPPORTED_PARAMETERS",
+    "flag",
+    "json_object",
+    "kind_of",
+    "named",
+    "optional_text",
+    "parameters_of",
+    "shortened",
+    "split_body",
+]
 
-_UNSUPPORTED: Final = ("shared_memory_region", "classification")
+UNSUPPORTED_PARAMETERS: Final = ("shared_memory_region", "classification")
+"""Parameters of tensors that ask for what is not offered; all others are ignored, as the protocol asks."""
 _SHOWN_CHARS: Final = 60
 
 
@@ -48,7 +59,7 @@ def parameters_of(entry: dict[str, Any], tensor: str | None, *, kind: str = "inp
         return {}
     if type(parameters) is not dict:
         raise InvalidInputError(tensor, f"parameters must be an object, found {kind_of(parameters)}", kind=kind)
-    for name in _UNSUPPORTED:
+    for name in UNSUPPORTED_PARAMETERS:
         if name in parameters:
             raise InvalidInputError(tensor, f"parameters.{name} is not supported", kind=kind)
     return parameters

@@ -9,6 +9,7 @@ __all__ = [
     "EPOCH",
     "INFERENCE_HEADER_LENGTH",
     "POOL",
+    "PUSHBACK",
     "REQUEST_ID",
     "REQUEST_TIMEOUT",
     "RETRY_AFTER",
@@ -28,3 +29,5 @@ INFERENCE_HEADER_LENGTH: Final = "inference-header-content-length"
 """Both ways: bytes of the JSON part of a body that binary tensors follow."""
 RETRY_AFTER: Final = "retry-after"
 """Answer: whole seconds after which the same request may succeed."""
+PUSHBACK: Final = "grpc-retry-pushback-ms"
+"""gRPC's own form of `RETRY_AFTER`, in milliseconds: its clients that try again wait so long."""

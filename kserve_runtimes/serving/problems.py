@@ -7,10 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
-
 from botshard.logs import fields
 from botshard.oip.errors import BodyTooLargeError, InvalidInputError, UnencodableOutputError
+from botshard.rpc.codes import Code
 from botshard.sharding.errors import TransientError
 from botshard.store.base import StoreError
 from kserve_runtimes.core.errors import (
@@ -30,20 +29,20 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_RETRY_S: Final = 1.0
 
-_TABLE: Final[tuple[tuple[type[Exception], int, grpc.StatusCode], ...]] = (
-    (UnknownBotError, 404, grpc.StatusCode.NOT_FOUND),
-    (UnknownVersionError, 404, grpc.StatusCode.NOT_FOUND),
-    (MisdirectedError, 421, grpc.StatusCode.FAILED_PRECONDITION),
-    (BodyTooLargeError, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (InvalidInputError, 400, grpc.StatusCode.INVALID_ARGUMENT),
-    (DeadlineExceededError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (TimeoutError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (LoadFailedError, 503, grpc.StatusCode.UNAVAILABLE),
-    (NoRoomError, 503, grpc.StatusCode.UNAVAILABLE),
-    (PoolNotReadyError, 503, grpc.StatusCode.UNAVAILABLE),
-    (StoreError, 503, grpc.StatusCode.UNAVAILABLE),
-    (PredictFailedError, 500, grpc.StatusCode.INTERNAL),
-    (UnencodableOutputError, 500, grpc.StatusCode.INTERNAL),
+_TABLE: Final[tuple[tuple[type[Exception], int, Code], ...]] = (
+    (UnknownBotError, 404, Code.NOT_FOUND),
+    (UnknownVersionError, 404, Code.NOT_FOUND),
+    (MisdirectedError, 421, Code.FAILED_PRECONDITION),
+    (BodyTooLargeError, 413, Code.RESOURCE_EXHAUSTED),
+    (InvalidInputError, 400, Code.INVALID_ARGUMENT),
+    (DeadlineExceededError, 504, Code.DEADLINE_EXCEEDED),
+    (TimeoutError, 504, Code.DEADLINE_EXCEEDED),
+    (LoadFailedError, 503, Code.UNAVAILABLE),
+    (NoRoomError, 503, Code.UNAVAILABLE),
+    (PoolNotReadyError, 503, Code.UNAVAILABLE),
+    (StoreError, 503, Code.UNAVAILABLE),
+    (PredictFailedError, 500, Code.INTERNAL),
+    (UnencodableOutputError, 500, Code.INTERNAL),
 )
 
 
@@ -52,7 +51,7 @@ class Problem:
     """An error as its client sees it."""
 
     status: int
-    code: grpc.StatusCode
+    code: Code
     text: str
     retry_after_s: int | None = None
     """Whole seconds, at least 1; None: trying again does not help."""
@@ -64,7 +63,7 @@ def problem_of(error: Exception, /) -> Problem:
         if isinstance(error, kind):
             return Problem(status, code, str(error) or "the deadline is over", _retry_after_s(error, status))
     log.error("request failed by a defect", exc_info=error, extra=fields(kind=type(error).__name__))
-    return Problem(500, grpc.StatusCode.INTERNAL, f"internal error ({type(error).__name__}); the server's log has more")
+    return Problem(500, Code.INTERNAL, f"internal error ({type(error).__name__}); the server's log has more")
 
 
 def _retry_after_s(error: Exception, status: int) -> int | None:

@@ -15,11 +15,9 @@ try:
 finally:
     sys.argv = _argv
 
-from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady  # noqa: E402
 from kserve.model import InferenceVerb, Model  # noqa: E402
 from kserve.model_repository import ModelRepository  # noqa: E402
 from kserve.protocol.dataplane import DataPlane  # noqa: E402
-from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse  # noqa: E402
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension  # noqa: E402
 from kserve.protocol.rest.server import RESTServer  # noqa: E402
 
@@ -28,19 +26,11 @@ application = kserve.model_server.app
 
 __all__ = [
     "DataPlane",
-    "InferOutput",
-    "InferRequest",
-    "InferResponse",
-    "InferenceError",
     "InferenceVerb",
-    "InvalidInput",
     "Model",
-    "ModelNotFound",
-    "ModelNotReady",
     "ModelRepository",
     "ModelRepositoryExtension",
     "ModelServer",
     "RESTServer",
-    "ServerNotReady",
     "application",
 ]

@@ -73,7 +73,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
     ) -> None:
         """Answer requests for a pool on `listener` until `drain`; returns when everything in flight was answered."""
         pool = inference.pool
-        self.repository.bind(inference)
+        self.repository.bind(pool)
         front = PoolFront(inference, max_body_bytes=max_body_bytes)
         http = Http1Server(
             PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes, share=share),
@@ -83,18 +83,19 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         )
         grpc: PoolGrpcServer | None = None
         if grpc_port:
-            grpc = PoolGrpcServer(grpc_port, self.dataplane, pool, max_body_bytes=max_body_bytes, grace_s=grace_s)
-            await grpc.listen()
+            grpc = PoolGrpcServer(grpc_port, inference, max_body_bytes=max_body_bytes)
+            grpc.listen()
         self._stop = stop = asyncio.Event()
         await http.listen([listener])
         on_listening()
         if not self._is_draining:
             await stop.wait()
+        ending = asyncio.create_task(grpc.stop(grace_s)) if grpc is not None else None
         cut_off = await http.drain(grace_s)
         if cut_off:
             log.warning("requests cut off", extra=fields(count=cut_off, grace_s=grace_s))
-        if grpc is not None:
-            await grpc.stop()
+        if ending is not None and not await ending:
+            log.warning("gRPC calls cut off", extra=fields(grace_s=grace_s))
 
     def drain(self) -> None:
         """Take no new connection, answer what is in flight, close what is idle."""

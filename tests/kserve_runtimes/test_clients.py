@@ -1,4 +1,4 @@
-"""Other people's clients, unchanged: tritonclient, and KServe's own for REST and gRPC."""
+"""Other people's clients, unchanged: tritonclient and KServe's own, each for REST and gRPC."""
 
 from __future__ import annotations
 
@@ -118,6 +118,71 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+_TRITON: Final = """
+import queue, sys
+import numpy as np
+import tritonclient.grpc as triton
+
+row = np.array([[1.0, 2.0, 3.0, 4.0]], dtype=np.float32)
+client = triton.InferenceServerClient("127.0.0.1:" + sys.argv[1])
+
+def shown(result):
+    print(*[round(float(value), 4) for value in result.as_numpy("y").ravel()])
+
+def refused(call, *arguments):
+    try:
+        call(*arguments)
+    except triton.InferenceServerException as error:
+        print(error.status(), "|", error.message())
+
+numbers = triton.InferInput("x", [1, 4], "FP32")
+numbers.set_data_from_numpy(row)
+for compression in (None, "gzip", "deflate"):
+    shown(client.infer("linear", [numbers], compression_algorithm=compression))
+shown(client.infer("linear", [numbers], model_version="1", outputs=[triton.InferRequestedOutput("y")]))
+answers = queue.Queue()
+client.async_infer("linear", [numbers], lambda result, error: answers.put(result or error))
+shown(answers.get(timeout=20))
+texts = triton.InferInput("text", [2, 1], "BYTES")
+texts.set_data_from_numpy(np.array([["hi"], ["bye"]], dtype=np.object_))
+result = client.infer("text", [texts], request_id="r-1", headers={"x-request-id": "h-1"})
+print(*[value.decode() for value in result.as_numpy("label").ravel()], result.get_response().id)
+print(client.is_server_live(), client.is_server_ready())
+print(client.is_model_ready("text"), client.is_model_ready("text", "1"), client.is_model_ready("broken"))
+print(client.get_server_metadata().name, client.get_model_metadata("text").inputs[0].name)
+print(*[(model.name, model.state) for model in client.get_model_repository_index().models])
+print(client.load_model("text"))
+refused(client.unload_model, "text")
+refused(client.load_model, "nobody")
+refused(client.infer, "linear", [texts])
+client.close()
+"""
+
+
+def test_tritonclients_grpc_works_unchanged(served: Served) -> None:
+    """Inference with and without compression, later and at once; health, metadata, the repository, errors."""
+    # In a process of its own: its messages and KServe's have the same names, and one process has one pool of names.
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _TRITON, str(served.grpc_port)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    numbers = " ".join(str(round(float(value), 4)) for value in (ROW @ linear_weights(1).T).ravel())
+    assert lines[:5] == [numbers] * 5
+    *labels, answered = lines[5].split()
+    assert (set(labels) <= set(LABELS), answered) == (True, "r-1")
+    assert lines[6:9] == ["True True", "True True False", "botshard text"]
+    index = "('broken', 'UNAVAILABLE') ('exported', 'READY') ('linear', 'READY') ('text', 'READY')"
+    assert lines[9:11] == [index, "None"]
+    assert lines[11].startswith("StatusCode.INVALID_ARGUMENT | the bots of a realtime pool stay loaded")
+    assert lines[12].startswith("StatusCode.NOT_FOUND | bot 'nobody' does not exist")
+    assert lines[13].startswith("StatusCode.INVALID_ARGUMENT | input 'text': is unknown")
 
 
 def test_kserves_own_clients_work_unchanged(served: Served) -> None:
