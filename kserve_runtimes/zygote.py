@@ -80,7 +80,8 @@ def _import_everything(framework: Framework, *, programs: bool, as_json: bool) -
     import botshard.store.files
     import botshard.store.s3  # noqa: F401 - `open_store` imports the one it needs
     from botshard.processing.registry import all_steps
-    from kserve_runtimes.main import import_framework
+    import kserve_runtimes.main
+    from kserve_runtimes.frameworks import import_framework
     from kserve_runtimes.serving.server import PoolServer
 
     all_steps()
@@ -159,7 +160,7 @@ class _Zygote:
             from kserve_runtimes.serving.server import PoolServer
 
             assert isinstance(self._server, PoolServer)  # noqa: S101 - narrows what was built before the imports
-            code = run(environ, server=self._server)
+            code = run(environ, built=self._server)
         except BaseException:  # noqa: BLE001 - the child must end here, whatever happened
             traceback.print_exc()
         finally:

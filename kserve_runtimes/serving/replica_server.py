@@ -1,0 +1,94 @@
+"""A replica's sockets: the hot path listens first, gRPC and KServe's application come behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botshard.http1.limits import Limits
+from botshard.http1.server import Http1Server
+from botshard.logs import fields
+from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.serving.behind import Behind
+from kserve_runtimes.serving.hot import PoolFront
+from kserve_runtimes.serving.rest import PoolApplication
+
+if TYPE_CHECKING:
+    from kserve_runtimes.serving.grpc_server import PoolGrpcServer
+
+__all__ = ["ReplicaServer"]
+
+log = logging.getLogger(__name__)
+
+
+class ReplicaServer:
+    """Answers for one pool until it is told to drain. Lives on the event loop."""
+
+    def __init__(self, pool: Pool, behind: Behind, *, grpc_port: int, max_body_bytes: int, grace_s: float) -> None:
+        """Nothing listens until `serve`.
+
+        Args:
+            pool: the bots.
+            behind: what answers the rest.
+            grpc_port: 0: no gRPC.
+            max_body_bytes: the largest body.
+            grace_s: how long requests in flight may take once it drains.
+        """
+        self._pool = pool
+        self._behind = behind
+        self._grpc_port = grpc_port
+        self._max_body_bytes = max_body_bytes
+        self._grace_s = grace_s
+        self._stop = asyncio.Event()
+
+    async def serve(self, listener: socket.socket, /, *, on_listening: Callable[[], None]) -> None:
+        """Answer on `listener` until `drain`; returns when everything in flight was answered.
+
+        Args:
+            listener: a bound socket; closed at the end.
+            on_listening: called once everything that was asked for listens, gRPC too.
+
+        Raises: OSError where gRPC's port cannot be bound; SdkUnavailableError where gRPC is wanted and cannot be had.
+        """
+        pool, size_bytes = self._pool, self._max_body_bytes
+        front = PoolFront(pool, max_body_bytes=size_bytes)
+        http = Http1Server(
+            PoolApplication(pool, self._behind, max_body_bytes=size_bytes),
+            recognise=front.recognise,
+            refuse=front.refuse,
+            limits=Limits(max_body_bytes=size_bytes),
+        )
+        await http.listen([listener])
+        opening: asyncio.Task[PoolGrpcServer] | None = None
+        if self._grpc_port:
+            opening = asyncio.create_task(self._open_grpc(on_listening))
+            opening.add_done_callback(self._grpc_opened)
+        else:
+            on_listening()
+        await self._stop.wait()
+        if opening is not None and not opening.done():
+            opening.cancel()
+        cut_off = await http.drain(self._grace_s)
+        if cut_off:
+            log.warning("requests cut off", extra=fields(count=cut_off, grace_s=self._grace_s))
+        if opening is not None and opening.done() and not opening.cancelled():
+            await opening.result().stop()
+
+    def drain(self) -> None:
+        """Take no new connection, answer what is in flight, close what is idle."""
+        self._stop.set()
+
+    async def _open_grpc(self, on_listening: Callable[[], None]) -> PoolGrpcServer:
+        server = await self._behind.server()
+        grpc = server.grpc(self._grpc_port, max_body_bytes=self._max_body_bytes, grace_s=self._grace_s)
+        await grpc.listen()
+        on_listening()
+        return grpc
+
+    def _grpc_opened(self, opening: asyncio.Task[PoolGrpcServer]) -> None:
+        """A replica that was told to serve gRPC and cannot is no replica: `serve` raises why."""
+        if not opening.cancelled() and opening.exception() is not None:
+            self.drain()
