@@ -13,6 +13,7 @@ from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import TerminalError
 from botshard.sharding.ids import Framework as FrameworkName
 from kserve_runtimes.core.model import Framework, Model
+from kserve_runtimes.declared.models import DeclaredModels, is_declared
 from kserve_runtimes.late import Imports
 
 __all__ = ["FrameworkUnavailableError", "LateFramework", "import_framework", "make_framework"]
@@ -62,7 +63,7 @@ class LateFramework:
     """The framework of a replica's bots. Used by several loaders' threads."""
 
     def __init__(
-        self, name: FrameworkName, imports: Imports, make: Callable[[], Framework], *, declared: Framework | None
+        self, name: FrameworkName, imports: Imports, make: Callable[[], Framework], *, declared: DeclaredModels | None
     ) -> None:
         """Nothing is imported until a bot needs it.
 
@@ -90,7 +91,7 @@ class LateFramework:
         Raises: FrameworkUnavailableError, and what the framework raises.
         """
         declared = self._declared
-        if declared is not None and spec.model["format"] == "safetensors" and spec.backbone is None:
+        if declared is not None and is_declared(spec):
             return declared.load(spec, folder, inputs)
         return self._there(spec).load(spec, folder, inputs)
 

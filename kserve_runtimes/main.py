@@ -35,6 +35,7 @@ from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
+from kserve_runtimes.declared.models import DeclaredModels
 from kserve_runtimes.frameworks import LateFramework, make_framework
 from kserve_runtimes.late import Imports
 from kserve_runtimes.serving.behind import Behind
@@ -96,7 +97,8 @@ def _memory_bounds(settings: Settings) -> MemoryBounds:
 
 def _late_framework(settings: Settings, imports: Imports) -> LateFramework:
     name, threads = settings.framework, settings.threads
-    return LateFramework(name, imports, lambda: make_framework(name, threads=threads), declared=None)
+    declared = DeclaredModels() if name == "torch" else None
+    return LateFramework(name, imports, lambda: make_framework(name, threads=threads), declared=declared)
 
 
 def _build_sdk_server(settings: Settings) -> PoolServer:

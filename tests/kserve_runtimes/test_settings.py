@@ -38,6 +38,7 @@ def test_every_default_is_as_documented() -> None:
         loaders=2,
         max_body_bytes=16 << 20,
         threads=1,
+        sdk="quiet",
         request_timeout_s=None,
         grace_s=25.0,
         log_format="text",
