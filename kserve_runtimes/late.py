@@ -77,6 +77,11 @@ class Late(Generic[T]):
         self.begin()
         await self._ended.wait()
 
+    def give_up(self, problem: BaseException, /) -> None:
+        """Let nobody wait any longer; what still comes is not taken."""
+        self.begun = True
+        self._end(None, problem)
+
     def _run(self) -> None:
         value, problem = None, None
         try:
@@ -88,6 +93,8 @@ class Late(Generic[T]):
             self._loop.call_soon_threadsafe(self._end, value, problem)
 
     def _end(self, value: T | None, problem: BaseException | None) -> None:
+        if self._ended.is_set():
+            return
         self.value, self.problem = value, problem
         self._ended.set()
         self.on_end()

@@ -40,12 +40,12 @@ __all__ = ["main"]
 _EXIT_NOT_SINGLE: Final = 3
 _EXIT_DEFECT: Final = 70  # EX_SOFTWARE of sysexits.h
 _USED_AFTER_THE_FORK: Final = (
-    "re2",
     "botshard.bots.keras_archive",
     "botshard.bots.safetensors_file",
     "botshard.bots.saved_model",
     "botshard.bots.spec_document",
     "botshard.bots.torch_export",
+    "botshard.processing.patterns",
     "botshard.store.files",
     "botshard.store.s3",
     "kserve_runtimes.main",

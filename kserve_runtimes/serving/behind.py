@@ -37,6 +37,10 @@ _WAIT_S: Final = 30.0
 _STATES: Final = ("absent", "importing", "there", "failed")
 
 
+class _EndingError(Exception):
+    """Nobody waits for the import any more."""
+
+
 class Behind:
     """An ASGI application that waits for KServe's own. Lives on the event loop."""
 
@@ -62,6 +66,7 @@ class Behind:
         self._server = built
         self._application: Application | None = None
         self._may_freeze = may_freeze
+        self._is_ending = False
         self._late = Late(build, imports, name="sdk")
         self._late.on_end = self._end
         if built is not None:
@@ -93,10 +98,15 @@ class Behind:
         """
         if self._server is None:
             self.begin()
-            await self._late.ended()
+            await self._late.ended()  # at once, once the replica ends
         if self._server is None:
             raise SdkUnavailableError(_why(self._late.problem))
         return self._server
+
+    def end(self) -> None:
+        """The replica ends: whoever waits for the SDK would wait for nothing."""
+        self._is_ending = True
+        self._late.give_up(_EndingError("this replica ends"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, once there is somebody to pass it to."""
@@ -116,6 +126,8 @@ class Behind:
 
     def _end(self) -> None:
         server = self._late.value
+        if self._is_ending:
+            return
         if server is None:
             self._tell("failed")
             log.error(

@@ -43,6 +43,8 @@ class ReplicaServer:
         self._max_body_bytes = max_body_bytes
         self._grace_s = grace_s
         self._stop = asyncio.Event()
+        self._grpc: PoolGrpcServer | None = None
+        self._problem: BaseException | None = None
 
     async def serve(self, listener: socket.socket, /, *, on_listening: Callable[[], None]) -> None:
         """Answer on `listener` until `drain`; returns when everything in flight was answered.
@@ -62,33 +64,38 @@ class ReplicaServer:
             limits=Limits(max_body_bytes=size_bytes),
         )
         await http.listen([listener])
-        opening: asyncio.Task[PoolGrpcServer] | None = None
+        opening: asyncio.Task[None] | None = None
         if self._grpc_port:
             opening = asyncio.create_task(self._open_grpc(on_listening))
             opening.add_done_callback(self._grpc_opened)
         else:
             on_listening()
         await self._stop.wait()
-        if opening is not None and not opening.done():
-            opening.cancel()
+        if opening is not None:
+            opening.cancel()  # no effect where gRPC listens; else what it waits for may take long
         cut_off = await http.drain(self._grace_s)
         if cut_off:
             log.warning("requests cut off", extra=fields(count=cut_off, grace_s=self._grace_s))
-        if opening is not None and opening.done() and not opening.cancelled():
-            await opening.result().stop()
+        if self._grpc is not None:
+            await self._grpc.stop()
+        if self._problem is not None:
+            raise self._problem
 
     def drain(self) -> None:
         """Take no new connection, answer what is in flight, close what is idle."""
         self._stop.set()
+        self._behind.end()
 
-    async def _open_grpc(self, on_listening: Callable[[], None]) -> PoolGrpcServer:
+    async def _open_grpc(self, on_listening: Callable[[], None]) -> None:
         server = await self._behind.server()
         grpc = server.grpc(self._grpc_port, max_body_bytes=self._max_body_bytes, grace_s=self._grace_s)
         await grpc.listen()
+        self._grpc = grpc
         on_listening()
-        return grpc
 
-    def _grpc_opened(self, opening: asyncio.Task[PoolGrpcServer]) -> None:
+    def _grpc_opened(self, opening: asyncio.Task[None]) -> None:
         """A replica that was told to serve gRPC and cannot is no replica: `serve` raises why."""
-        if not opening.cancelled() and opening.exception() is not None:
-            self.drain()
+        if not opening.cancelled() and not self._stop.is_set():
+            self._problem = opening.exception()
+            if self._problem is not None:
+                self._stop.set()
