@@ -33,7 +33,7 @@ def _write_program(tensors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.fl
 
     layers = []
     for index in range(2):
-        layer = torch.nn.Linear(*LAYERS[index : index + 2])
+        layer = torch.nn.Linear(LAYERS[index], LAYERS[index + 1])
         layer.weight.data = torch.from_numpy(tensors[f"layers.{index}.weight"])
         layer.bias.data = torch.from_numpy(tensors[f"layers.{index}.bias"])
         layers.append(layer)

@@ -1,4 +1,7 @@
-"""KServe's model server as its documentation writes it: `python -m benchmarks.cold_peer numpy|torch|keras PORT FILE`."""
+"""KServe's model server as its documentation writes it: `python -m benchmarks.cold_peer KIND PORT FILE`.
+
+`KIND` is what runs the network: numpy, torch or keras.
+"""
 
 from __future__ import annotations
 
