@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from botshard.http1.asgi import Application, Receive, Scope, Send
 from botshard.logs import fields
 from kserve_runtimes.core.errors import DeadlineExceededError, SdkUnavailableError
-from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.late import Imports, Late
 from kserve_runtimes.serving.messages import error_answer
 from kserve_runtimes.serving.problems import problem_of
@@ -46,7 +46,7 @@ class Behind:
 
     def __init__(
         self,
-        pool: Pool,
+        inference: Inference,
         imports: Imports,
         build: Callable[[], PoolServer],
         *,
@@ -56,13 +56,14 @@ class Behind:
         """Nothing is imported until `begin`, `begin_when_quiet` or a request.
 
         Args:
-            pool: what the SDK's endpoints ask.
+            inference: what the SDK's endpoints ask.
             imports: where the import takes its turn.
             build: imports the SDK and builds its server; runs on a thread.
             built: the server, where it was built before (by a zygote).
             may_freeze: whether all that is in memory may be taken out of the garbage collector's sight.
         """
-        self._pool = pool
+        self._inference = inference
+        self._pool = inference.pool
         self._server = built
         self._application: Application | None = None
         self._may_freeze = may_freeze
@@ -143,7 +144,7 @@ class Behind:
         log.debug("KServe's application is there")
 
     def _bind(self, server: PoolServer) -> None:
-        server.bind(self._pool)
+        server.bind(self._inference)
         self._server, self._application = server, server.application
 
     def _tell(self, state: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from botshard.http1.limits import Limits
 from botshard.http1.server import Http1Server
 from botshard.logs import fields
-from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.behind import Behind
 from kserve_runtimes.serving.hot import PoolFront
 from kserve_runtimes.serving.rest import PoolApplication
@@ -27,17 +27,19 @@ log = logging.getLogger(__name__)
 class ReplicaServer:
     """Answers for one pool until it is told to drain. Lives on the event loop."""
 
-    def __init__(self, pool: Pool, behind: Behind, *, grpc_port: int, max_body_bytes: int, grace_s: float) -> None:
+    def __init__(
+        self, inference: Inference, behind: Behind, *, grpc_port: int, max_body_bytes: int, grace_s: float
+    ) -> None:
         """Nothing listens until `serve`.
 
         Args:
-            pool: the bots.
+            inference: the bots, and the way through them.
             behind: what answers the rest.
             grpc_port: 0: no gRPC.
             max_body_bytes: the largest body.
             grace_s: how long requests in flight may take once it drains.
         """
-        self._pool = pool
+        self._inference = inference
         self._behind = behind
         self._grpc_port = grpc_port
         self._max_body_bytes = max_body_bytes
@@ -55,10 +57,10 @@ class ReplicaServer:
 
         Raises: OSError where gRPC's port cannot be bound; SdkUnavailableError where gRPC is wanted and cannot be had.
         """
-        pool, size_bytes = self._pool, self._max_body_bytes
-        front = PoolFront(pool, max_body_bytes=size_bytes)
+        inference, size_bytes = self._inference, self._max_body_bytes
+        front = PoolFront(inference, max_body_bytes=size_bytes)
         http = Http1Server(
-            PoolApplication(pool, self._behind, max_body_bytes=size_bytes),
+            PoolApplication(inference.pool, self._behind, max_body_bytes=size_bytes),
             recognise=front.recognise,
             refuse=front.refuse,
             limits=Limits(max_body_bytes=size_bytes),
