@@ -91,6 +91,8 @@ def _rows(took: _FIGURE, rss: _FIGURE) -> list[Row]:
     return [
         row("declared architecture: exec to first answer", "declared", sdk["declared"], 0.6, "≤ 0.6"),
         memory("declared architecture: memory", "declared", "≤ 100", most=100.0),
+        Row("declared architecture: exec to an answer of KServe's application, s", times["the SDK behind"]),
+        Row("declared architecture: memory with KServe's application, MiB", sizes["the SDK behind"]),
         row("torch.export: exec to first answer", "program", program, program_s, f"≤ {program_s:.2f}"),
         memory("torch.export: memory", "program"),
         row(
@@ -119,6 +121,8 @@ def _subjects(folder: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[
         environ = _environ(folder, framework, pools[framework])
         found[bot] = lambda bot=bot, environ=environ: _start_replica(bot, environ)  # type: ignore[misc]
         found[f"{bot} by the SDK"] = lambda bot=bot, file=file: _start_peer(bot, folder / file)  # type: ignore[misc]
+    sdk_environ = _environ(folder, "torch", pools["torch"])
+    found["the SDK behind"] = lambda: _start_for_the_sdk(sdk_environ)
     for bot, statement in _IMPORTS.items():
         found[f"import: {bot}"] = lambda statement=statement: _import(statement)  # type: ignore[misc]
     for bot in ("declared", "program"):
@@ -156,9 +160,23 @@ def _start_peer(bot: str, file: Path) -> tuple[float, float]:
                 time.sleep(0.005)
 
 
+def _start_for_the_sdk(environ: dict[str, str]) -> tuple[float, float]:
+    """The same, with the time and the memory of a request that KServe's application answers."""
+    with _listener() as listener:
+        fd = listener.fileno()
+        started_s = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kserve_runtimes"], env={**environ, "RUNTIME_LISTEN_FD": str(fd)}, pass_fds=(fd,)
+        )
+        with _ending(process):
+            _exchange(listener.getsockname()[1], b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+            return time.perf_counter() - started_s, _rss_bytes(process.pid)
+
+
 def _import(statement: str) -> tuple[float, float]:
     started_s = time.perf_counter()
-    subprocess.run([sys.executable, "-W", "ignore", "-c", statement], env=_base_environ(), check=True)
+    command = [sys.executable, "-W", "ignore", "-c", statement]
+    subprocess.run(command, env=_base_environ(), check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - started_s, 0.0
 
 
@@ -204,13 +222,17 @@ def _ask(port: int, bot: str) -> None:
         f"POST /v2/models/{bot}/infer HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     )
+    _exchange(port, head.encode() + body)
+
+
+def _exchange(port: int, request: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as client:
-        client.sendall(head.encode() + body)
+        client.sendall(request)
         answer = b""
         while piece := client.recv(1 << 16):
             answer += piece
     if not answer.startswith(b"HTTP/1.1 200"):
-        raise SystemExit(f"{bot}: {answer[:400]!r}; nothing was measured")
+        raise SystemExit(f"{request[:60]!r}: {answer[:400]!r}; nothing was measured")
 
 
 def _listener() -> socket.socket:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Generic, TypeVar
 
+from kserve_runtimes.core.reporting import current_rss_bytes
+
 __all__ = ["Imports", "Late"]
 
 T = TypeVar("T")
@@ -27,6 +29,8 @@ class Imports:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.grown_bytes = 0
+        """Resident memory that they have added to the process."""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -35,9 +39,11 @@ class Imports:
             turn_s = sys.getswitchinterval()
             sys.setswitchinterval(_TURN_S)
             gc.disable()
+            before_bytes = current_rss_bytes()
             try:
                 yield
             finally:
+                self.grown_bytes += max(0, current_rss_bytes() - before_bytes)
                 gc.enable()
                 sys.setswitchinterval(turn_s)
 

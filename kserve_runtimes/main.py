@@ -126,6 +126,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
     notices = LoadNotices(notifier)
     follower = Follower(store, pool=settings.pool, metrics=metrics)
     imports = Imports()
+    start_rss_bytes = current_rss_bytes()
     framework = _late_framework(settings, imports)
     cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes)
     load = BotLoader(store, cache, framework, settings.pool_memory_bytes)
@@ -148,7 +149,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         replica=settings.replica,
         follower=follower,
         notices=notices,
-        base_rss_bytes=current_rss_bytes(),
+        base_rss_bytes=lambda: start_rss_bytes + imports.grown_bytes,
     )
 
     inference = Inference(pool, models, threads=settings.threads)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +48,7 @@ class Reporter:
         replica: str,
         follower: Follower,
         notices: LoadNotices,
-        base_rss_bytes: int,
+        base_rss_bytes: Callable[[], int],
     ) -> None:
         self._store = store
         self._pool = pool
@@ -132,7 +132,7 @@ class Reporter:
             warmed_epoch=pool.warmed_epoch,
             at_s=time.time(),
             resident_bytes=residents.footprint_bytes,
-            base_rss_bytes=self._base_rss_bytes,
+            base_rss_bytes=self._base_rss_bytes(),
             in_flight=self._notices.in_flight,
             requests_total=self._notices.requests,
             bots=bots,
