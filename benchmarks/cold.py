@@ -19,8 +19,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import yaml
@@ -50,7 +51,15 @@ _IMPORTS = {
     "program's loader": "import torch._export.serde.serialize, torch._functorch.aot_autograd",
     "keras": "import tensorflow, keras",
 }
-_FIGURE = dict[str, list[float]]
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class _Start(NamedTuple):
+    """One start of a process, up to its first answer."""
+
+    took_s: float
+    rss_bytes: float = 0.0
+    cpu_s: float = 0.0
 
 
 def main() -> int:
@@ -58,22 +67,21 @@ def main() -> int:
     options = parser("From exec to the first answer")
     options.add_argument("--rounds", type=int, default=5)
     wanted = options.parse_args()
-    took, rss = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    starts = defaultdict[str, list[_Start]](list)
     with tempfile.TemporaryDirectory(prefix="botshard-cold-") as name, contextlib.ExitStack() as stack:
         subjects = _subjects(Path(name), stack)
         for start in subjects.values():
             start()  # fills caches: artifacts, the system's pages, compiled modules
         for _ in range(wanted.rounds):
             for subject, start in subjects.items():
-                took_s, rss_bytes = start()
-                took[subject].append(took_s)
-                rss[subject].append(rss_bytes / (1 << 20))
-    return publish(_rows(took, rss), wanted.json)
+                starts[subject].append(start())
+    return publish(_rows(starts), wanted.json)
 
 
-def _rows(took: _FIGURE, rss: _FIGURE) -> list[Row]:
-    times = {name: statistics.median(values) for name, values in took.items()}
-    sizes = {name: statistics.median(values) for name, values in rss.items()}
+def _rows(starts: Mapping[str, Sequence[_Start]]) -> list[Row]:
+    times = {name: statistics.median(start.took_s for start in found) for name, found in starts.items()}
+    sizes = {name: statistics.median(start.rss_bytes for start in found) / (1 << 20) for name, found in starts.items()}
+    work = {name: statistics.median(start.cpu_s for start in found) for name, found in starts.items()}
 
     def row(what: str, subject: str, peers: dict[str, str], most: float | None, bar: str) -> Row:
         figures = {shown: times[peer] for shown, peer in peers.items()}
@@ -85,15 +93,21 @@ def _rows(took: _FIGURE, rss: _FIGURE) -> list[Row]:
         ratio = sizes[subject] / peers["KServe SDK"]
         return Row(f"{what}, MiB", sizes[subject], peers, ratio, bar, None if most is None else sizes[subject] <= most)
 
+    def cpu(what: str, subject: str) -> Row:
+        peer_s = work[f"{subject} by the SDK"]
+        return Row(f"{what}, s", work[subject], {"KServe SDK": peer_s}, work[subject] / peer_s)
+
     program_s, keras_s = times["import: program's loader"] + 0.5, times["import: keras"] + 0.5
     sdk = {name: {"KServe SDK": f"{name} by the SDK"} for name in _BOTS}
     program = {**sdk["program"], "import torch": "import: program", "its loader too": "import: program's loader"}
     return [
         row("declared architecture: exec to first answer", "declared", sdk["declared"], 0.6, "≤ 0.6"),
+        cpu("declared architecture: CPU until then", "declared"),
         memory("declared architecture: memory", "declared", "≤ 100", most=100.0),
         Row("declared architecture: exec to an answer of KServe's application, s", times["the SDK behind"]),
         Row("declared architecture: memory with KServe's application, MiB", sizes["the SDK behind"]),
         row("torch.export: exec to first answer", "program", program, program_s, f"≤ {program_s:.2f}"),
+        cpu("torch.export: CPU until then", "program"),
         memory("torch.export: memory", "program"),
         row(
             "Keras: exec to first answer",
@@ -102,6 +116,7 @@ def _rows(took: _FIGURE, rss: _FIGURE) -> list[Row]:
             keras_s,
             f"≤ {keras_s:.2f}",
         ),
+        cpu("Keras: CPU until then", "keras"),
         memory("Keras: memory", "keras"),
         row("zygote, declared architecture: fork to first answer", "zygote: declared", {}, 0.1, "≤ 0.1"),
         row("zygote, torch.export: fork to first answer", "zygote: program", {}, 0.1, "≤ 0.1"),
@@ -111,12 +126,12 @@ def _rows(took: _FIGURE, rss: _FIGURE) -> list[Row]:
 # ── what is measured ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _subjects(folder: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[], tuple[float, float]]]:
+def _subjects(folder: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[], _Start]]:
     """Each starts a process, and gives seconds to its answer and its resident bytes then; it leaves nothing behind."""
     subprocess.run([sys.executable, "-m", "benchmarks.cold_models", str(folder)], check=True, capture_output=True)
     pools = _publish(folder)
     zygote = stack.enter_context(_zygote())
-    found: dict[str, Callable[[], tuple[float, float]]] = {}
+    found: dict[str, Callable[[], _Start]] = {}
     for bot, (framework, _, file) in _BOTS.items():
         environ = _environ(folder, framework, pools[framework])
         found[bot] = lambda bot=bot, environ=environ: _start_replica(bot, environ)  # type: ignore[misc]
@@ -131,7 +146,7 @@ def _subjects(folder: Path, stack: contextlib.ExitStack) -> dict[str, Callable[[
     return found
 
 
-def _start_replica(bot: str, environ: dict[str, str]) -> tuple[float, float]:
+def _start_replica(bot: str, environ: dict[str, str]) -> _Start:
     with _listener() as listener:
         fd = listener.fileno()
         started_s = time.perf_counter()
@@ -140,10 +155,10 @@ def _start_replica(bot: str, environ: dict[str, str]) -> tuple[float, float]:
         )
         with _ending(process):
             _ask(listener.getsockname()[1], bot)
-            return time.perf_counter() - started_s, _rss_bytes(process.pid)
+            return _started(started_s, process.pid)
 
 
-def _start_peer(bot: str, file: Path) -> tuple[float, float]:
+def _start_peer(bot: str, file: Path) -> _Start:
     with _listener() as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.cold_peer", _PEERS[bot], str(port), str(file)]
@@ -153,14 +168,14 @@ def _start_peer(bot: str, file: Path) -> tuple[float, float]:
         while True:
             try:
                 _ask(port, "mlp")
-                return time.perf_counter() - started_s, _rss_bytes(process.pid)
+                return _started(started_s, process.pid)
             except ConnectionRefusedError:
                 if time.perf_counter() - started_s > _PATIENCE_S:
                     raise
                 time.sleep(0.005)
 
 
-def _start_for_the_sdk(environ: dict[str, str]) -> tuple[float, float]:
+def _start_for_the_sdk(environ: dict[str, str]) -> _Start:
     """The same, with the time and the memory of a request that KServe's application answers."""
     with _listener() as listener:
         fd = listener.fileno()
@@ -170,17 +185,17 @@ def _start_for_the_sdk(environ: dict[str, str]) -> tuple[float, float]:
         )
         with _ending(process):
             _exchange(listener.getsockname()[1], b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
-            return time.perf_counter() - started_s, _rss_bytes(process.pid)
+            return _started(started_s, process.pid)
 
 
-def _import(statement: str) -> tuple[float, float]:
+def _import(statement: str) -> _Start:
     started_s = time.perf_counter()
     command = [sys.executable, "-W", "ignore", "-c", statement]
     subprocess.run(command, env=_base_environ(), check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - started_s, 0.0
+    return _Start(time.perf_counter() - started_s)
 
 
-def _fork(zygote: socket.socket, bot: str, environ: dict[str, str]) -> tuple[float, float]:
+def _fork(zygote: socket.socket, bot: str, environ: dict[str, str]) -> _Start:
     with _listener() as listener:
         started_s = time.perf_counter()
         send(zygote, ForkRequest("cold", environ, ("RUNTIME_LISTEN_FD",)), fds=(listener.fileno(),))
@@ -188,7 +203,7 @@ def _fork(zygote: socket.socket, bot: str, environ: dict[str, str]) -> tuple[flo
         assert forked is not None and isinstance(forked[0], Forked)  # noqa: PT018
         try:
             _ask(listener.getsockname()[1], bot)
-            return time.perf_counter() - started_s, _rss_bytes(forked[0].pid)
+            return _started(started_s, forked[0].pid)
         finally:
             os.kill(forked[0].pid, signal.SIGTERM)
             receive(zygote)  # its end
@@ -248,9 +263,11 @@ def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
 
 
-def _rss_bytes(pid: int) -> float:
+def _started(started_s: float, pid: int) -> _Start:
+    took_s = time.perf_counter() - started_s
     pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+    ticks = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[11:13]
+    return _Start(took_s, float(pages * os.sysconf("SC_PAGE_SIZE")), sum(map(int, ticks)) / _CLOCK_TICKS)
 
 
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────────────────────────
