@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +19,10 @@ KEY = key_of("non-realtime", "torch")
 POOL = pool_of("non-realtime", "torch")
 
 _SLOW = """
-import pathlib, time
+import pathlib
 path = pathlib.Path(__file__).parent
 (path / "begun").touch()
-while not (path / "go").exists():
-    time.sleep(0.01)
+(path / "go").read_bytes()
 raise ImportError("half of it is missing")
 """
 
@@ -45,6 +45,7 @@ class _InPlace:
         self.folder = folder / "instead" / name
         self.folder.mkdir(parents=True)
         (self.folder / "__init__.py").write_text(_SLOW)
+        os.mkfifo(self.folder / "go")
 
     @property
     def path(self) -> str:
@@ -57,7 +58,7 @@ class _InPlace:
 
     def let_go(self) -> None:
         """Let the import come to its end, which is a failure."""
-        (self.folder / "go").touch()
+        (self.folder / "go").write_bytes(b"")
 
 
 def _sdk(replica: Replica) -> str:

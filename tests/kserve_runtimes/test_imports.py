@@ -17,12 +17,14 @@ POOL = pool_of("non-realtime", "torch")
 
 ALLOWED = {
     "botshard",
+    "csimdjson",
     "cython_runtime",  # a name that compiled modules leave
     "httptools",
     "kserve_runtimes",
     "numpy",
     "orjson",
     "prometheus_client",
+    "simdjson",
     "uvloop",
 }
 """Top-level packages besides the standard library's, for a bot without regular expressions."""
