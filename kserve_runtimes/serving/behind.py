@@ -32,7 +32,7 @@ _QUIET_S: Final = 0.1
 """Without a request, that is a moment at which importing disturbs nobody."""
 _PATIENCE_S: Final = 10.0
 """With a replica that is never quiet: then it begins all the same."""
-_WAIT_S: Final = 30.0
+_WAIT_S: Final = 60.0
 """How long a request waits for it."""
 _STATES: Final = ("absent", "importing", "there", "failed")
 
