@@ -25,6 +25,7 @@ from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
 from botshard.store.artifact_cache import ArtifactCache
+from botshard.store.base import ObjectStore
 from botshard.store.urls import open_store
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.inference import Inference
@@ -40,9 +41,11 @@ from kserve_runtimes.frameworks import LateFramework, make_framework
 from kserve_runtimes.late import Imports
 from kserve_runtimes.serving.behind import Behind
 from kserve_runtimes.serving.replica_server import ReplicaServer
+from kserve_runtimes.serving.sharing import ArtifactShare
 from kserve_runtimes.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from kserve_runtimes.core.siblings import Siblings
     from kserve_runtimes.serving.server import PoolServer
 
 __all__ = ["run"]
@@ -95,6 +98,13 @@ def _memory_bounds(settings: Settings) -> MemoryBounds:
     )
 
 
+def _siblings(settings: Settings, store: ObjectStore) -> Siblings:
+    """The other replicas of the pool, to get artifacts from."""
+    from kserve_runtimes.core.siblings import Siblings
+
+    return Siblings(store, settings.pool, replica=settings.replica)
+
+
 def _late_framework(settings: Settings, imports: Imports) -> LateFramework:
     name, threads = settings.framework, settings.threads
     declared = DeclaredModels() if name == "torch" else None
@@ -128,7 +138,10 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
     imports = Imports()
     start_rss_bytes = current_rss_bytes()
     framework = _late_framework(settings, imports)
-    cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes)
+    # Siblings need an HTTP client, which a replica without any does not import.
+    siblings = _siblings(settings, store) if settings.advertise_url and settings.share_artifacts else None
+    cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes, nearby=siblings)
+    cache.on_used = lambda origin: metrics.artifacts.labels(origin).inc()
     load = BotLoader(store, cache, framework, settings.pool_memory_bytes)
     loaders = ThreadPoolExecutor(settings.loaders, "load")
     models = ThreadPoolExecutor(settings.threads, "model")
@@ -142,6 +155,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         metrics=metrics,
         request_timeout_s=settings.request_timeout_s,
     )
+    pool.ready_share = settings.ready_share
     pool.on_ready = notifier.ready
     reporter = Reporter(
         store,
@@ -150,8 +164,8 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         follower=follower,
         notices=notices,
         base_rss_bytes=lambda: start_rss_bytes + imports.grown_bytes,
+        url=settings.advertise_url if siblings is not None else None,
     )
-
     inference = Inference(pool, models, threads=settings.threads)
     behind = Behind(
         inference,
@@ -167,7 +181,10 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         grpc_port=settings.grpc_port,
         max_body_bytes=settings.max_body_bytes,
         grace_s=settings.grace_s,
+        share=ArtifactShare(cache) if siblings is not None else None,
     )
+    if siblings is not None:
+        reporter.on_read = siblings.note
 
     def end(reason: str) -> None:
         log.info("draining", extra=fields(reason=reason, in_flight=notices.in_flight))
@@ -194,6 +211,8 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         await asyncio.gather(*beside, return_exceptions=True)
     if pool.is_complete:
         await reporter.report(is_last=True)
+    if siblings is not None:
+        siblings.close()
     reporter.close()
     follower.close()
     for executor in (loaders, models):

@@ -11,6 +11,7 @@ from pathlib import Path
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 from botshard.sharding.ids import Framework, PoolName, check_pool_name
 from botshard.sharding.units import parse_duration_s
+from botshard.store.reports import check_replica_url
 
 __all__ = ["FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read_settings"]
 
@@ -33,7 +34,10 @@ VARIABLES = (
     "RUNTIME_OVERCOMMIT",
     "RUNTIME_BOT_IDLE_S",
     "RUNTIME_CACHE_BYTES",
+    "RUNTIME_ADVERTISE_URL",
+    "RUNTIME_SHARE_ARTIFACTS",
     "RUNTIME_LOADERS",
+    "RUNTIME_READY_SHARE",
     "RUNTIME_MAX_BODY",
     "RUNTIME_THREADS",
     "RUNTIME_REQUEST_TIMEOUT_S",
@@ -85,8 +89,16 @@ class Settings:
     """`RUNTIME_BOT_IDLE_S`: a bot that nobody asked for so long leaves, unless the pool is realtime; unset: never."""
     cache_bytes: int | None
     """`RUNTIME_CACHE_BYTES`: bound on the artifacts in `cache_dir`; unset: none."""
+    advertise_url: str | None
+    """`RUNTIME_ADVERTISE_URL`: where replicas of the same pool reach this one, `http://host:port`; unset: nowhere."""
+    share_artifacts: bool
+    """`RUNTIME_SHARE_ARTIFACTS`, true: where `advertise_url` is set, artifacts are given to siblings and got from
+    them."""
     loaders: int
     """`RUNTIME_LOADERS`, 2: bots that are loaded at the same time."""
+    ready_share: float
+    """`RUNTIME_READY_SHARE`, 1: a realtime pool is ready when its resident bots make up so much of the expected
+    requests."""
     max_body_bytes: int
     """`RUNTIME_MAX_BODY`, 16Mi: the largest body, as sent and once inflated."""
     threads: int
@@ -133,7 +145,10 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         overcommit=reader.parsed("RUNTIME_OVERCOMMIT", _multiple, 1.0, "a number of at least 1"),
         bot_idle_after_s=reader.parsed("RUNTIME_BOT_IDLE_S", _duration, 0.0, _DURATION) or None,
         cache_bytes=reader.bytes("RUNTIME_CACHE_BYTES", 0) or None,
+        advertise_url=reader.parsed("RUNTIME_ADVERTISE_URL", _address, "", "http://host:port") or None,
+        share_artifacts=reader.boolean("RUNTIME_SHARE_ARTIFACTS", default=True),
         loaders=reader.integer("RUNTIME_LOADERS", 2, at_least=1, at_most=64),
+        ready_share=reader.parsed("RUNTIME_READY_SHARE", _share, 1.0, "a number from 0 to 1"),
         max_body_bytes=reader.bytes("RUNTIME_MAX_BODY", 16 << 20),
         threads=reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256),
         request_timeout_s=reader.parsed("RUNTIME_REQUEST_TIMEOUT_S", _duration, 0.0, _DURATION) or None,
@@ -164,6 +179,20 @@ def _multiple(text: str) -> float:
     if not 1 <= multiple < float("inf"):
         raise ValueError(text)
     return multiple
+
+
+def _address(text: str) -> str:
+    address = text.removesuffix("/")
+    if check_replica_url(address) is not None:
+        raise ValueError(text)
+    return address
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError(text)
+    return share
 
 
 def _replica(text: str) -> str:

@@ -180,6 +180,13 @@ class BotDocument(_Section):
     postprocess: list[dict[str, object]] = Field(
         default=[], max_length=MOST_STEPS, description="a list of steps after the model, as in [{step: softmax}]"
     )
+    sample: Annotated[str, AfterValidator(_check_path)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_FILE_CHARS,
+        description="a path, inside the bot's folder and without '..', hidden parts or a leading '/', of a JSON file"
+        " with an infer request",
+    )
     rollout: RolloutDocument = Field(default=RolloutDocument(), description="a mapping, as in {version: latest}")
     resources: ResourcesDocument = Field(
         default=ResourcesDocument(), description="a mapping, as in {memory: 2Mi, ratePerSecond: 5}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from botshard.bots.architectures import Architecture
 from botshard.bots.limits import Limits
 from botshard.bots.model_files import check_model_files
+from botshard.bots.samples import check_sample
 from botshard.bots.spec_document import Reading, read_document
 from botshard.bots.step_files import StepFiles
 from botshard.bots.strict_yaml import read_yaml
@@ -31,7 +32,7 @@ class BotFolder:
     folder: Path
     spec: BotSpec
     files: tuple[Path, ...]
-    """Files of the model and of the steps, relative to the folder, sorted. What else lies there is not published."""
+    """Files of model, steps and sample, relative to the folder, sorted. What else lies there is not published."""
 
 
 def read_bot_folder(folder: Path, /, *, limits: Limits | None = None) -> BotFolder:
@@ -45,6 +46,7 @@ def read_bot_folder(folder: Path, /, *, limits: Limits | None = None) -> BotFold
     step_files = StepFiles(folder, limits)
     model_files, found = _check_model(folder, reading, limits)
     problems = [*reading.problems, *_check_steps(reading, step_files), *found]
+    problems += _check_sample(reading, step_files, limits)
     if reading.spec is not None and not problems and reading.architecture is not None:
         problems = _check_model_input(reading.spec, folder, reading.architecture)
         problems += _check_labels(reading.spec, reading.architecture)
@@ -82,6 +84,19 @@ def _check_steps(reading: Reading, files: StepFiles) -> list[Problem]:
         outputs=[tensor.to_spec() for tensor in document.outputs],
         files=files,
         read=files.read,
+    )
+
+
+def _check_sample(reading: Reading, files: StepFiles, limits: Limits) -> list[Problem]:
+    document = reading.document
+    if document is None or document.sample is None or not reading.are_sound("inputs", "outputs", "sample"):
+        return []
+    return check_sample(
+        document.sample,
+        inputs=[tensor.to_spec() for tensor in document.inputs],
+        outputs=[tensor.to_spec() for tensor in document.outputs],
+        files=files,
+        most_bytes=limits.sample_bytes,
     )
 
 

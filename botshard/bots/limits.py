@@ -15,6 +15,8 @@ class Limits:
 
     bot_file_bytes: int = 4 * MEBIBYTE
     """Size of `bot.yaml`, which may hold a vocabulary."""
+    sample_bytes: int = 4 * MEBIBYTE
+    """Size of the sample request."""
     artifact_bytes: int = 256 * MEBIBYTE
     """Sum of the model's files, also of what is packed inside them."""
     artifact_files: int = 1000

@@ -41,7 +41,7 @@ from botshard.sharding.ids import (
 __all__ = ["plain_spec", "spec_of_manifest"]
 
 _NEEDED: Final = frozenset({"id", "tenant", "poolGroup", "framework", "model", "inputs", "outputs"})
-_KNOWN: Final = _NEEDED | {"pin", "preprocess", "postprocess", "resources"}
+_KNOWN: Final = _NEEDED | {"pin", "preprocess", "postprocess", "resources", "sample"}
 _NAME: Final = re.compile(TENSOR_NAME[:-1] + r"\Z")
 
 
@@ -72,6 +72,7 @@ def plain_spec(document: object, /) -> BotSpec | None:
         or check_tenant_id(document["tenant"]) is not None
         or check_group_name(document["poolGroup"]) is not None
         or ("pin" in document and check_label(pin, "pin") is not None)
+        or ("sample" in document and not _is_file(document["sample"]))
     ):
         return None
     if model is None or inputs is None or outputs is None or before is None or after is None or resources is None:
@@ -89,6 +90,7 @@ def plain_spec(document: object, /) -> BotSpec | None:
         preprocess=before,
         postprocess=after,
         pin=pin,
+        sample=document.get("sample"),
         resources=resources,
     )
 
@@ -102,7 +104,7 @@ def _model(  # noqa: PLR0911 - one return a rule
     form, file, declared = section["format"], section["file"], section.get("architecture")
     if not isinstance(framework, str) or form not in FRAMEWORK_FORMATS.get(framework, ()):
         return None, None
-    if not isinstance(file, str) or not 1 <= len(file) <= MOST_FILE_CHARS or not is_path(file):
+    if not isinstance(file, str) or not _is_file(file):
         return None, None
     if not file.endswith(SUFFIXES.get(form, "")) or ("architecture" in section) != (form == "safetensors"):
         return None, None
@@ -114,6 +116,10 @@ def _model(  # noqa: PLR0911 - one return a rule
     if problems or architecture is None:
         return None, None
     return architecture, {"format": form, "file": file, "architecture": architecture.to_document()}
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= MOST_FILE_CHARS and is_path(value)
 
 
 def _tensors(section: object) -> tuple[TensorSpec, ...] | None:  # noqa: PLR0911 - one return a rule

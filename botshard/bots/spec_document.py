@@ -90,6 +90,7 @@ def spec_to_document(spec: BotSpec, /) -> dict[str, object]:
         "pin": spec.pin,
         "preprocess": [dict(step) for step in spec.preprocess] or None,
         "postprocess": [dict(step) for step in spec.postprocess] or None,
+        "sample": spec.sample,
         "resources": _without_none(
             {"memory": spec.resources.memory_bytes, "ratePerSecond": spec.resources.rate_per_s},
         )
@@ -183,6 +184,7 @@ def _to_spec(document: BotDocument, architecture: Architecture | None) -> BotSpe
         pin=document.pin,
         rollout=Rollout(None if version == "latest" else VersionNumber(version)),
         resources=ResourceHints(None if memory is None else parse_bytes(memory), document.resources.rate_per_second),
+        sample=document.sample,
     )
 
 

@@ -24,6 +24,7 @@ _TEXT_WEIGHTS = (
 )
 _TENSOR_WEIGHTS = ((1.0, 1.0, 1.0, 1.0), (1.0, -1.0, 1.0, -1.0))
 
+_SAMPLE_FILE = "sample.json"
 _TORCH_MODEL = """\
 model: # a file of numbers, and the network that they are the weights of
   format: safetensors
@@ -91,7 +92,7 @@ def _contents(framework: TemplateFramework, kind: TemplateKind, bot_id: str, ten
     bot_file = Template(_text(f"{kind}.yaml")).substitute(
         id=_quoted(bot_id), tenant=_quoted(tenant), framework=framework, model=model
     )
-    return {BOT_FILE: bot_file.encode(), name: data}
+    return {BOT_FILE: bot_file.encode(), name: data, _SAMPLE_FILE: _text(f"{kind}_sample.json").encode()}
 
 
 def _safetensors(weights: tuple[tuple[float, ...], ...]) -> bytes:

@@ -78,6 +78,8 @@ class BotSpec:
     pin: str | None = None
     rollout: Rollout = Rollout()
     resources: ResourceHints = ResourceHints()
+    sample: str | None = None
+    """File of the artifact with an infer request that a replica runs before it serves the bot; None: there is none."""
 
     @property
     def family_key(self) -> FamilyKey:

@@ -19,18 +19,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from botshard.sharding.errors import InvalidDocumentError
-from botshard.store.artifacts import cached_manifest, fetch_artifact
+from botshard.store.artifacts import cached_manifest, fetch_contents
 from botshard.store.atomic import local_errors, scratch_folder, sweep
 from botshard.store.base import CorruptObjectError, ObjectStore
+from botshard.store.contents import Contents, Nearby, Origin
+from botshard.store.layout import is_digest
 
 __all__ = ["ArtifactCache"]
 
@@ -55,9 +58,13 @@ class _Kept:
 class ArtifactCache:
     """The cache in one folder, as one process uses it. Its methods block; called from any thread."""
 
-    def __init__(self, folder: Path, /, *, most_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path, /, *, most_bytes: int | None = None, nearby: Nearby | None = None) -> None:
+        """`nearby` is asked before the store."""
         self.folder = folder
+        self.on_used: Callable[[Origin], None] = lambda _: None
+        """Called with where an artifact was each time that one is used."""
         self._most_bytes = most_bytes
+        self._nearby = nearby
         self._lock = threading.Lock()
         self._fetched_bytes: float = float("inf")  # what others left before this process began is not known
 
@@ -70,19 +77,36 @@ class ArtifactCache:
             digest: of its manifest.
             size_bytes: of its files, as the catalog says.
 
-        Raises: what `fetch_artifact` raises.
+        Raises: what `fetch_contents` raises.
         """
         manifest = self.folder / "artifacts" / f"{digest}{_MANIFEST}"
         was_there = manifest.exists()
         try:
             with self._in_use(digest):
-                path = fetch_artifact(store, digest, self.folder)
+                contents = Contents(store, self._nearby)
+                path = fetch_contents(contents, digest, self.folder)
+                self.on_used(contents.origin)
                 with suppress(OSError):  # a cache that somebody else has filled, and that is read-only
                     os.utime(manifest)
                 yield path
         finally:
             if not was_there:
                 self._note_fetched(size_bytes)
+
+    def open_content(self, digest: str, /) -> BinaryIO | None:
+        """A blob or a manifest that the cache has under this sha256, to be read and closed; None: it has none.
+
+        What is in it was verified when it came, and is to be verified again by whoever gets it.
+        """
+        if not is_digest(digest):
+            return None
+        for path in (self.folder / "blobs" / digest[:2] / digest, self.folder / "artifacts" / f"{digest}{_MANIFEST}"):
+            with suppress(OSError):
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    return open(fd, "rb")  # noqa: PTH123 - the caller closes it
+                os.close(fd)
+        return None
 
     def _note_fetched(self, size_bytes: int) -> None:
         if self._most_bytes is None:
@@ -130,7 +154,9 @@ class ArtifactCache:
                 entries = cached_manifest(folder).files.values()
                 blobs = [self.folder / "blobs" / entry.sha256[:2] / entry.sha256 for entry in entries]
             # Copies, where the file system has no links, are bytes of their own.
-            freed_bytes = sum(stat.st_size for stat in _stats(folder) if stat.st_nlink == 1) + manifest.stat().st_size
+            freed_bytes = (
+                sum(found.st_size for found in _stats(folder) if found.st_nlink == 1) + manifest.stat().st_size
+            )
             with scratch_folder(self.folder / "scratch") as work, suppress(FileNotFoundError):
                 folder.rename(work / "gone")
             manifest.unlink()
@@ -196,13 +222,13 @@ def _remove_if_unlinked(blob: Path, *, before_s: float = float("inf")) -> int:
     Whoever links to them between the look and the removal has them; whoever comes too late fetches them again.
     """
     try:
-        stat = blob.stat()
-        if stat.st_nlink > 1 or stat.st_mtime > before_s:
+        found = blob.stat()
+        if found.st_nlink > 1 or found.st_mtime > before_s:
             return 0
         blob.unlink()
     except FileNotFoundError:
         return 0
-    return stat.st_size
+    return found.st_size
 
 
 def _stats(folder: Path) -> Iterator[os.stat_result]:
@@ -216,6 +242,6 @@ def _stats(folder: Path) -> Iterator[os.stat_result]:
 def _bytes_in(cache: Path) -> int:
     """Bytes of the cache on disk, contents with several names counted once."""
     found = {
-        (stat.st_dev, stat.st_ino): stat.st_size for folder in ("blobs", "artifacts") for stat in _stats(cache / folder)
+        (one.st_dev, one.st_ino): one.st_size for folder in ("blobs", "artifacts") for one in _stats(cache / folder)
     }
     return sum(found.values())

@@ -28,11 +28,12 @@ from pathlib import Path
 from botshard.sharding.errors import InvalidDocumentError
 from botshard.store.atomic import local_errors, scratch_file, scratch_folder, sweep, whole_file
 from botshard.store.base import CorruptObjectError, ObjectStore
+from botshard.store.contents import Contents, verified_manifest
 from botshard.store.layout import artifact_key, blob_key
-from botshard.store.manifests import ArtifactManifest, FileEntry, decode_manifest, describe_file, sha256_hex
+from botshard.store.manifests import ArtifactManifest, FileEntry, describe_file, sha256_hex
 from botshard.store.presence import Presence
 
-__all__ = ["cached_manifest", "fetch_artifact", "read_manifest", "store_artifact"]
+__all__ = ["cached_manifest", "fetch_artifact", "fetch_contents", "read_manifest", "store_artifact"]
 
 _AT_ONCE_BYTES = 16 << 20
 """Contents up to this size go through memory, whole; larger ones are streamed."""
@@ -74,7 +75,7 @@ def read_manifest(store: ObjectStore, digest: str, /) -> ArtifactManifest:
     Raises: ObjectNotFoundError, CorruptObjectError, InvalidDocumentError, StoreError.
     """
     key = artifact_key(digest)
-    return _checked_manifest(store.get(key).data, digest, key)
+    return verified_manifest(store.get(key).data, digest, key)
 
 
 def cached_manifest(folder: Path, /) -> ArtifactManifest:
@@ -83,13 +84,21 @@ def cached_manifest(folder: Path, /) -> ArtifactManifest:
     Raises: CorruptObjectError, InvalidDocumentError, OSError where it was removed.
     """
     path = _manifest_path(folder)
-    return _checked_manifest(path.read_bytes(), folder.name, str(path))
+    return verified_manifest(path.read_bytes(), folder.name, str(path))
 
 
 def fetch_artifact(store: ObjectStore, digest: str, /, cache_dir: Path) -> Path:
+    """As `fetch_contents`, from the store alone."""
+    return fetch_contents(Contents(store), digest, cache_dir)
+
+
+def fetch_contents(contents: Contents, digest: str, /, cache_dir: Path) -> Path:
     """Folder below `cache_dir` with the files of an artifact, every one verified; not to be written to.
 
-    The store is asked only for what the cache lacks or holds damaged.
+    Args:
+        contents: asked only for what the cache lacks or holds damaged.
+        digest: of the artifact's manifest.
+        cache_dir: the cache.
 
     Raises: ObjectNotFoundError, CorruptObjectError where the store's copy is damaged, InvalidDocumentError for a
         manifest, StoreFullError and StoreDeniedError also for the cache, StoreError.
@@ -103,12 +112,12 @@ def fetch_artifact(store: ObjectStore, digest: str, /, cache_dir: Path) -> Path:
         for path in (folder.parent, cache_dir / "blobs", scratch):
             path.mkdir(parents=True, exist_ok=True)
     sweep(scratch)
-    manifest = read_manifest(store, digest)
+    manifest = contents.manifest(digest)
     with local_errors(cache_dir), scratch_folder(scratch) as files:
         for name, entry in manifest.files.items():
             target = files / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _place(store, entry, target, cache_dir, scratch)
+            _place(contents, entry, target, cache_dir, scratch)
         with whole_file(_manifest_path(folder)) as file:
             file.write(manifest.encode())
         _replace_folder(files, folder, scratch)
@@ -133,13 +142,6 @@ def _store_blob(store: ObjectStore, entry: FileEntry, path: Path) -> None:
         raise CorruptObjectError(str(path), expected=str(entry), found=str(found))
 
 
-def _checked_manifest(data: bytes, digest: str, where: str) -> ArtifactManifest:
-    found = sha256_hex(data)
-    if found != digest:
-        raise CorruptObjectError(where, expected=f"sha256 {digest}", found=f"{len(data)} bytes with sha256 {found}")
-    return decode_manifest(data, where)
-
-
 def _manifest_path(folder: Path) -> Path:
     return folder.parent / f"{folder.name}.json"
 
@@ -153,17 +155,15 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _fetch_blob(store: ObjectStore, entry: FileEntry, cache_dir: Path, scratch: Path) -> Path:
+def _fetch_blob(contents: Contents, entry: FileEntry, cache_dir: Path, scratch: Path) -> Path:
     """Verified contents in the cache."""
     path = cache_dir / "blobs" / entry.sha256[:2] / entry.sha256
     with suppress(OSError, InvalidDocumentError):
         if describe_file(path) == entry:
             return path
     path.parent.mkdir(exist_ok=True)
-    key = blob_key(entry.sha256)
     if entry.size_bytes <= _AT_ONCE_BYTES:
-        data = store.get(key).data
-        _check_contents(key, FileEntry(sha256_hex(data), len(data)), entry)
+        data = contents.blob(entry)
         with scratch_file(scratch) as (fd, fresh):
             with open(fd, "wb", closefd=False) as file:
                 file.write(data)
@@ -171,15 +171,9 @@ def _fetch_blob(store: ObjectStore, entry: FileEntry, cache_dir: Path, scratch: 
     else:
         with scratch_folder(scratch) as work:
             fresh = work / "blob"
-            store.download(key, fresh)
-            _check_contents(key, describe_file(fresh), entry)
+            contents.download(entry, fresh)
             _keep(fresh, path)
     return path
-
-
-def _check_contents(key: str, found: FileEntry, entry: FileEntry) -> None:
-    if found != entry:
-        raise CorruptObjectError(key, expected=str(entry), found=str(found))
 
 
 def _keep(fresh: Path, path: Path) -> None:
@@ -187,11 +181,11 @@ def _keep(fresh: Path, path: Path) -> None:
     fresh.replace(path)
 
 
-def _place(store: ObjectStore, entry: FileEntry, target: Path, cache_dir: Path, scratch: Path) -> None:
+def _place(contents: Contents, entry: FileEntry, target: Path, cache_dir: Path, scratch: Path) -> None:
     """Give contents the name of a file. Others may be clearing the cache, and contents without a link go first."""
     for is_last in (False, False, True):
         try:
-            _link(_fetch_blob(store, entry, cache_dir, scratch), target)
+            _link(_fetch_blob(contents, entry, cache_dir, scratch), target)
             return
         except FileNotFoundError:
             if is_last:

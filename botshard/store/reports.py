@@ -22,6 +22,7 @@ __all__ = [
     "ReplicaReport",
     "ReportFollower",
     "check_replica_name",
+    "check_replica_url",
     "decode_report",
     "delete_report",
     "encode_report",
@@ -38,9 +39,10 @@ MAX_ERROR_CHARS = 300
 """A reason for people, not a traceback: a replica with a thousand broken bots still writes a small object."""
 
 _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 _STATES = {str(state): state for state in Residency}
 _FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
-_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class ReplicaReport:
     """Loads a second, lately, of bots that had left memory for the room of others."""
     left_rates: Mapping[BotId, float] = field(default_factory=dict)
     """Requests a second of bots that it holds no more: they fade as those of whoever has the bot now grow."""
+    url: str | None = None
+    """Where other replicas of its pool may get contents of artifacts from it: `http://host:port`; None: nowhere."""
 
 
 def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
@@ -94,6 +98,13 @@ def check_replica_name(value: object, /, field: str = "replica") -> Problem | No
     if isinstance(value, str) and _REPLICA.match(value):
         return None
     return Problem.of(field, value, "1 to 128 letters, digits, '.', '_' or '-', a letter or digit first")
+
+
+def check_replica_url(value: object, /, field: str = "url") -> Problem | None:
+    """None if `value` can be a replica's address, else what is wrong with it."""
+    if isinstance(value, str) and _URL.match(value):
+        return None
+    return Problem.of(field, value, "http://host:port, without path, user or query")
 
 
 def encode_report(report: ReplicaReport, /) -> bytes:
@@ -120,6 +131,8 @@ def encode_report(report: ReplicaReport, /) -> bytes:
         document["reloadsPerS"] = report.reloads_per_s
     if report.left_rates:
         document["leftRates"] = dict(sorted(report.left_rates.items()))
+    if report.url is not None:
+        document["url"] = report.url
     try:
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
@@ -172,6 +185,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
         bots=bots,
         reloads_per_s=reader.number("reloadsPerS") if "reloadsPerS" in reader.value else 0.0,
         left_rates=left_rates,
+        url=reader.text("url", check_replica_url) if "url" in reader.value else None,
     )
     reader.finish(name)
     return report

@@ -8,9 +8,8 @@ all but the first then, and one request after the other through all stages would
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic, perf_counter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from botshard.oip.rest import InferenceRequest
 from botshard.oip.tensors import Array, Tensor
@@ -24,8 +23,7 @@ from kserve_runtimes.core.resident import Slot
 __all__ = ["Asked", "Call", "Run", "Times", "run_stages"]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Who is asked, and what the caller said about it."""
 
     bot_id: str

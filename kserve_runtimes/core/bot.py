@@ -23,7 +23,18 @@ _REASON_CHARS: Final = 300
 class LoadedBot:
     """A bot that can answer. Immutable; used by any number of requests."""
 
-    __slots__ = ("_pipeline", "build_s", "codec", "footprint_bytes", "id", "model", "spec", "together", "version")
+    __slots__ = (
+        "_pipeline",
+        "build_s",
+        "codec",
+        "footprint_bytes",
+        "id",
+        "model",
+        "sample_s",
+        "spec",
+        "together",
+        "version",
+    )
 
     def __init__(self, *, version: Version, spec: BotSpec, pipeline: Pipeline, model: Model) -> None:
         self.id: BotId = spec.id
@@ -38,6 +49,8 @@ class LoadedBot:
         """Measured bytes of the model and of what its steps hold."""
         self.build_s = 0.0
         """How long it took to make from files at hand, which is what having it again would cost; 0: not measured."""
+        self.sample_s = 0.0
+        """How long its sample request took once it was warm, without decoding; 0: none ran."""
 
     @property
     def platform(self) -> str:

@@ -5,6 +5,7 @@ TerminalError
 ├── UnknownBotError         no such bot, or it is retired
 ├── UnknownVersionError     the bot is here, but another version of it is served
 ├── MisdirectedError        the bot is another pool's
+├── SampleFailedError       a bot fails on the sample request that came with it, so it is not served
 ├── PredictFailedError      the model or a processing step failed on this input
 └── SdkUnavailableError     what is asked only KServe's SDK serves, and it cannot be imported
 TransientError
@@ -27,6 +28,7 @@ __all__ = [
     "NoRoomError",
     "PoolNotReadyError",
     "PredictFailedError",
+    "SampleFailedError",
     "SdkUnavailableError",
     "UnknownBotError",
     "UnknownVersionError",
@@ -65,6 +67,14 @@ class PredictFailedError(TerminalError):
     def __init__(self, bot_id: BotId, reason: str) -> None:
         super().__init__(f"bot {bot_id!r} failed on this input: {reason}")
         self.bot_id = bot_id
+        self.reason = reason
+
+
+class SampleFailedError(TerminalError):
+    """A bot does not answer the sample request that its author gave it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"its own sample request fails: {reason}")
 
 
 class LoadFailedError(TransientError):

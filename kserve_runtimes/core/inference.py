@@ -1,7 +1,7 @@
 """Where a request runs: on the event loop if its bot is loaded and known to be quick, else on a model's thread.
 
 Handing a request to a thread and back costs more than a small model takes. What is slow, large, or not yet known must
-not hold up the loop, so a bot's first requests go to a thread, and so does every one once its bot has become slow.
+not hold up the loop: a bot whose warm-up took long, or that has become slow, has its requests run on a thread.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 from typing import Final, NamedTuple
 
 from botshard.sharding.ids import BotId, VersionNumber
 from kserve_runtimes.core.asked import Asked, Run, run_stages
 from kserve_runtimes.core.batches import Batches
+from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.resident import Slot
 
@@ -106,16 +108,17 @@ class Inference:
         """The bot, pinned, if it is here and may run on the loop."""
         call = asked.call
         bot_id = BotId(call.bot_id)
-        usual = self._usual.get(bot_id)
-        if usual is None or not usual.is_quick or not asked.is_small:
-            return None
         residents = self.pool.residents
         entry = residents.get(bot_id)
-        if entry is None or entry.slot is None:
+        if entry is None or entry.slot is None or not asked.is_small:
             return None
         slot = entry.slot
         number = slot.bot.version.number
-        if number != usual.version or (call.version is not None and call.version != str(number)):
+        usual = self._usual.get(bot_id)
+        if usual is None or usual.version != number:
+            # Its first request: the run that it was warmed up with has told.
+            usual = self._expect(bot_id, slot.bot)
+        if not usual.is_quick or (call.version is not None and call.version != str(number)):
             return None
         residents.pin_now(entry, slot)
         self.pool.rates.note(bot_id)
@@ -147,14 +150,21 @@ class Inference:
             self._note(run.bot.id, run.bot.version.number, Took(run.times.work_s, cpu_s))
         self._ended(run)
 
-    def _note(self, bot_id: BotId, version: VersionNumber, took: Took) -> None:
-        usual = self._usual.get(bot_id)
-        if usual is not None and usual.version == version:
-            usual.note(took)
-            return
+    def _expect(self, bot_id: BotId, bot: LoadedBot) -> _Usual:
         if len(self._usual) > 2 * len(self.pool.residents) + _SPARE_ENTRIES:
             self._usual.clear()
-        self._usual[bot_id] = _Usual(version, *took)
+        sample_s = bot.sample_s or inf  # not known is as good as slow
+        usual = self._usual[bot_id] = _Usual(bot.version.number, sample_s, sample_s)
+        return usual
+
+    def _note(self, bot_id: BotId, version: VersionNumber, took: Took) -> None:
+        usual = self._usual.get(bot_id)
+        if usual is None or usual.version != version:
+            return  # another version serves by now
+        if usual.wall_s == inf:
+            usual.wall_s, usual.cpu_s = took
+        else:
+            usual.note(took)
 
     def _ended(self, run: Run) -> None:
         # A caller that gave up did not stop the model: the bot is in use until here.

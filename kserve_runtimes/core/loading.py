@@ -1,4 +1,4 @@
-"""From a version in the catalog to a bot in memory: fetch, check, compile, load, measure. Blocks; runs in threads."""
+"""From a version in the catalog to a bot in memory: fetch, check, compile, load, measure, try out. Runs in threads."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from botshard.store.artifacts import cached_manifest
 from botshard.store.base import ObjectStore
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.model import Framework
+from kserve_runtimes.core.warm_up import warm_up
 
 __all__ = ["BotLoader", "TooLargeError"]
 
@@ -43,7 +44,8 @@ class BotLoader:
     def __call__(self, bot_id: BotId, version: Version, /) -> LoadedBot:
         """The bot.
 
-        Raises: InvalidDocumentError, StoreError, TooLargeError, and whatever the framework raises on a strange file.
+        Raises: InvalidDocumentError, StoreError, TooLargeError, SampleFailedError, and whatever the framework raises on
+            a strange file.
         """
         hinted = version.resources.memory_bytes
         self._check_size(bot_id, hinted or version.size_bytes, "declared" if hinted else "its files")
@@ -64,6 +66,7 @@ class BotLoader:
         bot = LoadedBot(version=version, spec=spec, pipeline=pipeline, model=model)
         bot.build_s = time.monotonic() - started_s
         self._check_size(bot_id, bot.footprint_bytes, "measured")
+        warm_up(bot, folder)
         return bot
 
     def _check_spec(self, bot_id: BotId, found_id: str, framework: str) -> None:

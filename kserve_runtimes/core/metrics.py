@@ -78,6 +78,9 @@ class Metrics:
         self.evictions = Counter("botshard_evictions", "Bots taken out of memory", ["reason"], registry=registry)
         self.reloads = Counter("botshard_reloads", "Loads of bots that were evicted for room", registry=registry)
         self.sdk = Gauge("botshard_sdk", "State of the import of KServe's SDK", ["state"], registry=registry)
+        self.artifacts = Counter("botshard_artifacts", "Artifacts that were loaded from", ["origin"], registry=registry)
+        for origin in ("disk", "sibling", "store"):
+            self.artifacts.labels(origin)
         for outcome in ("loaded", "failed"):
             self.loads.labels(outcome)
         for reason in ("room", "idle", "unload"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from time import monotonic, perf_counter
@@ -25,6 +25,7 @@ from kserve_runtimes.core.errors import (
     UnknownBotError,
     UnknownVersionError,
 )
+from kserve_runtimes.core.expected_use import expected_use, settled_share
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.notices import LoadNotices
@@ -66,6 +67,10 @@ class Pool:
         self.rates = RequestRates(now_s=asyncio.get_running_loop().time())
         self.warmed_epoch = NO_EPOCH
         """Up to which epoch all bots that must be resident are, or failed; stands still while some may be unknown."""
+        self.ready_share = 1.0
+        """Share of the expected requests whose bots must be resident, or failed, before a realtime pool is ready."""
+        self.settled_share = 0.0
+        """Share of the expected requests whose bots are so, as of the last look."""
         self.is_ready = False
         """Once true it stays so: bots that come later are warmed beside those that serve already."""
         self.on_report: Callable[[], None] = lambda: None
@@ -78,6 +83,10 @@ class Pool:
         self.is_complete = False
         """Whether the whole catalog was read; until then only bots that were asked for are known."""
         self._is_listening = False
+        self._use: Mapping[BotId, float] = {}
+        self._reported: Mapping[BotId, float] = {}
+        """How much each bot was used before this start; forgotten once all bots are settled."""
+        self._has_settled = False
         self._told_epoch = NO_EPOCH
         self._check_scheduled = False
         self._next_check_s = 0.0
@@ -127,11 +136,14 @@ class Pool:
             self.residents.tick(loop.time())
             await asyncio.sleep(interval_s)
 
-    def _apply(self, view: View, rates: dict[BotId, float] | None = None) -> None:
+    def _apply(self, view: View, reported: Mapping[BotId, float] | None = None) -> None:
         self.view = view
+        self._reported = reported or self._reported
+        measured = self.rates.roll(self._now_s())
+        self._use = measured if self._has_settled else expected_use(view.owned, self._reported, measured)
         self.metrics.epoch.set(view.epoch)
         self.metrics.owned.set(len(view.owned))
-        self.residents.assign(view.owned, eager=view.realtime, rates=rates or self.rates.roll(self._now_s()))
+        self.residents.assign(view.owned, eager=view.realtime, rates=self._use)
         if view.epoch != self._told_epoch and self.is_complete:
             self._told_epoch = view.epoch
             log.info("routing table taken up", extra=fields(epoch=view.epoch, bots=len(view.owned)))
@@ -178,17 +190,29 @@ class Pool:
         failed = sum(entry.failure is not None for entry in residents)
         tell = failed != self._failed
         self._failed = failed
-        if self.view is not None and self.is_complete and residents.settled() and self._is_listening:
+        if self.view is not None and self.is_complete and self._is_listening:
+            is_settled = residents.settled()
+            self.settled_share = settled_share(residents, self._use) if self.view.realtime else 1.0
             # Where bots of ours may be in an object that cannot be read, a move to this pool has not come to its end.
-            if not self.view.unread:
+            if is_settled and not self.view.unread:
                 tell |= self.warmed_epoch != self.view.epoch
                 self.warmed_epoch = self.view.epoch
-            if not self.is_ready:
+            # A share of 1 means every bot, which a sum of rates may come to with one of them missing.
+            is_enough = is_settled or self.settled_share >= self.ready_share < 1
+            if is_enough and not self.is_ready:
                 self.is_ready = tell = True
-                log.info("pool ready", extra=fields(epoch=self.epoch, bots=len(residents), failed=failed))
+                self._log_progress("pool ready")
                 self.on_ready()
+            if is_settled and not self._has_settled:
+                self._has_settled = True
+                self._reported = {}
+                self._log_progress("every bot is loaded or failed")
         if tell:
             self.on_report()
+
+    def _log_progress(self, event: str) -> None:
+        share = round(self.settled_share, 4)
+        log.info(event, extra=fields(epoch=self.epoch, bots=len(self.residents), failed=self._failed, share=share))
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -49,13 +49,18 @@ class Reporter:
         follower: Follower,
         notices: LoadNotices,
         base_rss_bytes: Callable[[], int],
+        url: str | None = None,
     ) -> None:
+        """`url` is where siblings get contents of artifacts from this replica; None: nowhere."""
         self._store = store
         self._pool = pool
         self._replica = replica
         self._follower = follower
         self._notices = notices
         self._base_rss_bytes = base_rss_bytes
+        self._url = url
+        self.on_read: Callable[[Sequence[ReplicaReport]], None] = lambda _: None
+        """Called with the reports of this pool when they are read at the start."""
         self._wanted = asyncio.Event()
         self._problem: str | None = None
         self._written: ReplicaReport | None = None
@@ -69,6 +74,7 @@ class Reporter:
             reports, _ = read_reports(self._store, self._pool.name)
         except WorldError:
             return {}  # only an order of loading: any will do
+        self.on_read(reports)
         rates: dict[BotId, float] = {}
         for report in reports:
             for bot_id, bot in report.bots.items():
@@ -138,6 +144,7 @@ class Reporter:
             bots=bots,
             reloads_per_s=round(residents.reloads.roll(now_s), 4),
             left_rates=_left_rates(bots, rates),
+            url=self._url,
         )
 
     def _forget_past(self) -> None:

@@ -41,6 +41,9 @@ __all__ = ["PoolFront"]
 
 _SMALL_BYTES: Final = 16 << 10
 """Bodies up to this are parsed on the loop, which takes less time than a thread's turn."""
+_MOST_TARGETS: Final = 4096
+_LONGEST_TARGET: Final = 256
+"""Bounds on what is remembered, so that targets which strangers make up cannot fill memory."""
 _REQUEST_ID: Final = headers.REQUEST_ID.encode()
 _ENCODING: Final = b"content-encoding"
 _HEADER_LENGTH: Final = headers.INFERENCE_HEADER_LENGTH.encode()
@@ -59,9 +62,24 @@ class PoolFront:
         self.max_body_bytes = max_body_bytes
         self._pool_line = line(headers.POOL.encode(), pool.name.encode())
         self._common = (-1, b"")
+        self._makers: dict[bytes, Callable[[bytes], HotRequest]] = {}
+        """By target: what was asked before is found without taking the target apart."""
 
-    def recognise(self, method: bytes, target: bytes, /) -> HotRequest | None:  # noqa: PLR0911 - one return a route
+    def recognise(self, method: bytes, target: bytes, /) -> HotRequest | None:
         """See `botshard.http1.hot.Recognise`."""
+        make = self._makers.get(target)
+        if make is None:
+            make = self._maker_of(target)
+            if make is None:
+                return None
+            if len(target) <= _LONGEST_TARGET:
+                if len(self._makers) >= _MOST_TARGETS:
+                    self._makers.clear()
+                self._makers[target] = make
+        return make(method)
+
+    def _maker_of(self, target: bytes) -> Callable[[bytes], HotRequest] | None:  # noqa: PLR0911 - one return a route
+        """What makes the request for a target; None: it is not hot."""
         if target[:1] != b"/" or b"%" in target or b"?" in target:
             try:
                 target = unquote(httptools.parse_url(target).path or b"").encode()
@@ -73,15 +91,15 @@ class PoolFront:
             return None
         match parts:
             case ["", "v2", "models", bot, "infer"]:
-                return _Infer(self, method, bot, None)
+                return lambda method: _Infer(self, method, bot, None)
             case ["", "v2", "models", bot, "versions", version, "infer"]:
-                return _Infer(self, method, bot, version)
+                return lambda method: _Infer(self, method, bot, version)
             case ["", "v2", "health", "live"]:
-                return _Health(self, method, lambda: json_answer({"live": True}))
+                return lambda method: _Health(self, method, lambda: json_answer({"live": True}))
             case ["", "v2", "health", "ready"] | ["", "pool", "ready"]:
-                return _Health(self, method, lambda: models.pool_ready(self.pool))
+                return lambda method: _Health(self, method, lambda: models.pool_ready(self.pool))
             case ["", "v1", "models", name] if name.endswith(":predict"):
-                return _PredictV1(self, method, name.removesuffix(":predict"), None)
+                return lambda method: _PredictV1(self, method, name.removesuffix(":predict"), None)
             case _:
                 return None
 

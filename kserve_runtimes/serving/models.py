@@ -48,6 +48,8 @@ def pool_ready(pool: Pool, /) -> Answer:
         "warmedEpoch": pool.warmed_epoch,
         "bots": counts,
     }
+    if pool.view is not None and pool.view.realtime:
+        document |= {"settledShare": round(pool.settled_share, 4), "readyShare": pool.ready_share}
     if not pool.is_ready:
         missing = sum(not entry.settled for entry in pool.residents)
         unread = None if pool.is_complete else "table and catalog were not read yet"

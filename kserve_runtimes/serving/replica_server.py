@@ -15,6 +15,7 @@ from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.behind import Behind
 from kserve_runtimes.serving.hot import PoolFront
 from kserve_runtimes.serving.rest import PoolApplication
+from kserve_runtimes.serving.sharing import ArtifactShare
 
 if TYPE_CHECKING:
     from kserve_runtimes.serving.grpc_server import PoolGrpcServer
@@ -28,7 +29,14 @@ class ReplicaServer:
     """Answers for one pool until it is told to drain. Lives on the event loop."""
 
     def __init__(
-        self, inference: Inference, behind: Behind, *, grpc_port: int, max_body_bytes: int, grace_s: float
+        self,
+        inference: Inference,
+        behind: Behind,
+        *,
+        grpc_port: int,
+        max_body_bytes: int,
+        grace_s: float,
+        share: ArtifactShare | None = None,
     ) -> None:
         """Nothing listens until `serve`.
 
@@ -38,12 +46,14 @@ class ReplicaServer:
             grpc_port: 0: no gRPC.
             max_body_bytes: the largest body.
             grace_s: how long requests in flight may take once it drains.
+            share: what siblings may get; None: nothing.
         """
         self._inference = inference
         self._behind = behind
         self._grpc_port = grpc_port
         self._max_body_bytes = max_body_bytes
         self._grace_s = grace_s
+        self._share = share
         self._stop = asyncio.Event()
         self._grpc: PoolGrpcServer | None = None
         self._problem: BaseException | None = None
@@ -60,7 +70,7 @@ class ReplicaServer:
         inference, size_bytes = self._inference, self._max_body_bytes
         front = PoolFront(inference, max_body_bytes=size_bytes)
         http = Http1Server(
-            PoolApplication(inference.pool, self._behind, max_body_bytes=size_bytes),
+            PoolApplication(inference.pool, self._behind, max_body_bytes=size_bytes, share=self._share),
             recognise=front.recognise,
             refuse=front.refuse,
             limits=Limits(max_body_bytes=size_bytes),

@@ -29,6 +29,7 @@ from kserve_runtimes.serving.messages import (
     wrong_method_answer,
 )
 from kserve_runtimes.serving.problems import problem_of
+from kserve_runtimes.serving.sharing import ArtifactShare
 
 __all__ = ["PoolApplication"]
 
@@ -38,7 +39,11 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Answer]]
 class PoolApplication:
     """ASGI application of one replica."""
 
-    def __init__(self, pool: Pool, behind: Application, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, pool: Pool, behind: Application, *, max_body_bytes: int, share: ArtifactShare | None = None
+    ) -> None:
+        """`share` is what siblings may get; None: nothing."""
+        self._share = share
         self._pool = pool
         self._behind = behind
         self._max_body_bytes = max_body_bytes
@@ -118,6 +123,8 @@ class PoolApplication:
                 return "GET", models.server
             case ["", "v2" | "v1", "models"]:
                 return "GET", lambda _: models.names(pool)
+            case ["", "pool", "blobs", digest] if (share := self._share) is not None:
+                return "GET", lambda _: share.content(digest)
             case ["", "v2", "repository", "index"]:
                 return "POST", self._index
             case ["", "v2", "repository", "models", bot, "load"]:

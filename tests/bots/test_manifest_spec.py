@@ -29,6 +29,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "outputs": [_OUTPUT],
         "resources": {"memory": 1 << 20, "ratePerSecond": 2.5},
         "pin": "vip",
+        "sample": "sample.json",
     },
     "text": {
         "id": "b",
@@ -99,7 +100,20 @@ _VALUES = st.one_of(
     st.just([{}] * 51),
     st.just({"memory": "1Mi"}),
 )
-_KEYS = ["id", "rollout", "backbone", "pin", "preprocess", "postprocess", "resources", "name", "architecture", "x", 1]
+_KEYS = [
+    "id",
+    "rollout",
+    "backbone",
+    "pin",
+    "preprocess",
+    "postprocess",
+    "resources",
+    "name",
+    "architecture",
+    "sample",
+    "x",
+    1,
+]
 
 
 def _places(node: object) -> list[tuple[Any, Any]]:

@@ -51,7 +51,7 @@ def test_the_text_bot_answers_sensibly(tmp_path: Path, text: str, label: str) ->
 def test_a_keras_template_lacks_only_its_model(tmp_path: Path) -> None:
     """A script makes it, and everything else is right already."""
     files = write_template(tmp_path / "demo-bot", framework=TemplateFramework.TENSORFLOW)
-    assert [path.name for path in files] == ["bot.yaml", "make_model.py"]
+    assert [path.name for path in files] == ["bot.yaml", "make_model.py", "sample.json"]
     compile((tmp_path / "demo-bot" / "make_model.py").read_text(), "make_model.py", "exec")
     with pytest.raises(InvalidDocumentError) as caught:
         read_bot_folder(tmp_path / "demo-bot")

@@ -38,13 +38,14 @@ def pool_of(group: str, framework: str, ordinal: int = 0) -> PoolName:
 
 
 class Fleet:
-    """A `file://` store in a folder."""
+    """A store, by default a folder's; what belongs to it besides is in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, url: str | None = None, credentials: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         (folder / "store").mkdir(parents=True)
-        self.url = f"file://{folder}/store"
-        self.store: ObjectStore = open_store(self.url, {})
+        self.url = url or f"file://{folder}/store"
+        self.credentials = dict(credentials or {})
+        self.store: ObjectStore = open_store(self.url, self.credentials)
         self._epoch = 0
 
     def publish(self, *folders: Path) -> None:
@@ -113,6 +114,7 @@ class Fleet:
             "RUNTIME_STORE_URL": self.url,
             "RUNTIME_CACHE_DIR": str(self.folder / "cache"),
             "RUNTIME_POLL_INTERVAL_S": "0.2",
+            **self.credentials,
             **more,
         }
 

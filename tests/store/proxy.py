@@ -1,4 +1,4 @@
-"""A TCP proxy that loses answers: the request is carried out, the client never hears of it."""
+"""A TCP proxy that loses answers (the request is carried out, the client never hears of it), or is far away."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class LossyProxy:
         self._open: list[socket.socket] = []
         self.losing = 0
         """How many answers are still to be lost."""
+        self.delay_s = 0.0
+        """How long each request is on its way."""
+        self._over = threading.Event()
 
     @property
     def endpoint(self) -> str:
@@ -31,6 +34,7 @@ class LossyProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -57,6 +61,8 @@ class LossyProxy:
                 if is_answer and self.losing > 0:
                     self.losing -= 1
                     break
+                if not is_answer and self.delay_s:
+                    self._over.wait(self.delay_s)
                 target.sendall(data)
         for connection in (source, target):
             with suppress(OSError):
