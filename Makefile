@@ -56,6 +56,7 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.router_overhead
 	$(bin)/python -m benchmarks.pool
 	$(bin)/python -m benchmarks.overcommit
+	$(bin)/python -m benchmarks.cold
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 	$(bin)/python -m benchmarks.fleet

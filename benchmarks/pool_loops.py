@@ -34,7 +34,7 @@ from botshard.store.catalog import CatalogStore
 from botshard.store.urls import open_store
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.loading import BotLoader
-from kserve_runtimes.main import make_framework
+from kserve_runtimes.frameworks import make_framework
 
 __all__ = ["Loop", "footprint_bytes", "looping"]
 

@@ -25,11 +25,17 @@ _MOST_BYTES: Final = 1 << 20
 _LARGEST_SQUARE: Final = {"FP32": float(np.finfo(np.float32).max) ** 2 * 0.99, "FP64": float(np.finfo(np.float64).max)}
 """If the sum of all squares is below, no number is too large for the datatype."""
 _ELSE: Final = (
-    *(ValueError, RuntimeError, TypeError, AttributeError, KeyError, IndexError, OverflowError),
+    ValueError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    OverflowError,
     RuntimeWarning,
 )
-"""What simdjson raises, and what asking a number for its fields does; and numpy's of a sum that overflows, for those who
-make errors of warnings."""
+"""What simdjson raises, and what asking a number for its fields does; and numpy's of a sum that overflows, for those
+who make errors of warnings."""
 
 
 class FloatMatrixReader(threading.local):

@@ -6,7 +6,9 @@ TerminalError
 ├── UnknownVersionError     the bot is here, but another version of it is served
 ├── MisdirectedError        the bot is another pool's
 ├── SampleFailedError       a bot fails on the sample request that came with it, so it is not served
-└── PredictFailedError      the model or a processing step failed on this input
+├── PredictFailedError      the model or a processing step failed on this input
+├── GrpcUnavailableError    this replica is to serve gRPC, and it cannot be imported
+└── SdkUnavailableError     what is asked only KServe's SDK serves, and it cannot be imported
 TransientError
 ├── LoadFailedError         the bot could not be loaded; tried again later
 ├── NoRoomError             memory is full of bots that are all in use
@@ -22,12 +24,14 @@ from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber
 
 __all__ = [
     "DeadlineExceededError",
+    "GrpcUnavailableError",
     "LoadFailedError",
     "MisdirectedError",
     "NoRoomError",
     "PoolNotReadyError",
     "PredictFailedError",
     "SampleFailedError",
+    "SdkUnavailableError",
     "UnknownBotError",
     "UnknownVersionError",
 ]
@@ -105,3 +109,14 @@ class DeadlineExceededError(TransientError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"not answered within {timeout_s:.3g} s")
         self.timeout_s = timeout_s
+
+
+class GrpcUnavailableError(TerminalError):
+    """The replica was told to serve gRPC, and what that needs cannot be imported."""
+
+
+class SdkUnavailableError(TerminalError):
+    """KServe's SDK cannot be imported here; inference does not need it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"KServe's SDK serves this, and cannot be imported here ({why}); inference is not affected")

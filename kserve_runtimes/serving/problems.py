@@ -19,6 +19,7 @@ from kserve_runtimes.core.errors import (
     NoRoomError,
     PoolNotReadyError,
     PredictFailedError,
+    SdkUnavailableError,
     UnknownBotError,
     UnknownVersionError,
 )
@@ -40,6 +41,7 @@ _TABLE: Final[tuple[tuple[type[Exception], int, Code], ...]] = (
     (LoadFailedError, 503, Code.UNAVAILABLE),
     (NoRoomError, 503, Code.UNAVAILABLE),
     (PoolNotReadyError, 503, Code.UNAVAILABLE),
+    (SdkUnavailableError, 503, Code.UNAVAILABLE),
     (StoreError, 503, Code.UNAVAILABLE),
     (PredictFailedError, 500, Code.INTERNAL),
     (UnencodableOutputError, 500, Code.INTERNAL),

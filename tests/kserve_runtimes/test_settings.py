@@ -41,6 +41,7 @@ def test_every_default_is_as_documented() -> None:
         ready_share=1.0,
         max_body_bytes=16 << 20,
         threads=1,
+        sdk="quiet",
         request_timeout_s=None,
         grace_s=25.0,
         log_format="text",
