@@ -97,7 +97,7 @@ def _rows(starts: Mapping[str, Sequence[_Start]]) -> list[Row]:
         peer_s = work[f"{subject} by the SDK"]
         return Row(f"{what}, s", work[subject], {"KServe SDK": peer_s}, work[subject] / peer_s)
 
-    program_s, keras_s = times["import: program's loader"] + 0.5, times["import: keras"] + 0.5
+    program_s, keras_s = times["import: program"] + 0.5, times["import: keras"] + 0.5
     sdk = {name: {"KServe SDK": f"{name} by the SDK"} for name in _BOTS}
     program = {**sdk["program"], "import torch": "import: program", "its loader too": "import: program's loader"}
     return [
