@@ -71,7 +71,12 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
     server = server or PoolServer()
     _configure_logs(settings)  # again: building the SDK's server configures some of its own
     try:
-        framework = make_framework(settings.framework, threads=settings.threads)
+        framework = make_framework(
+            settings.framework,
+            threads=settings.threads,
+            device=settings.device,
+            encoding_cache_bytes=settings.encoding_cache_bytes,
+        )
         if not is_forked:
             # What was imported stays for good: a zygote has frozen it, here the collector is spared it from now on.
             gc.collect()
@@ -110,13 +115,24 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 
 
-def make_framework(name: FrameworkName, /, *, threads: int) -> Framework:
-    """What loads models of a framework; it starts threads of its own when it is used."""
+def make_framework(
+    name: FrameworkName, /, *, threads: int, device: str = "cpu", encoding_cache_bytes: int = 0
+) -> Framework:
+    """What loads models of a framework; it starts threads of its own when it is used.
+
+    Args:
+        name: which.
+        threads: that an operation may use.
+        device: `auto`, `cpu` or `cuda`; of PyTorch alone.
+        encoding_cache_bytes: bound on what a backbone remembers; 0: nothing.
+
+    Raises: InvalidDocumentError for `cuda` where there is none.
+    """
     match name:
         case "torch":
             from kserve_runtimes.torch.framework import TorchFramework
 
-            return TorchFramework(threads=threads)
+            return TorchFramework(threads=threads, device=device, encoding_cache_bytes=encoding_cache_bytes)
         case _:
             from kserve_runtimes.tensorflow.framework import TensorFlowFramework
 

@@ -54,7 +54,9 @@ class _Group:
 class Bert:
     """Rows of tokens to one vector of length 1 a row, the mean of its tokens' last states."""
 
-    def __init__(self, spec: EncoderSpec, weights: Mapping[str, Tensor], /, *, padding: int, length_step: int = 1) -> None:
+    def __init__(
+        self, spec: EncoderSpec, weights: Mapping[str, Tensor], /, *, padding: int, length_step: int = 1
+    ) -> None:
         """Over `weights` themselves, not copies; they say on which device it runs.
 
         Args:
@@ -128,8 +130,10 @@ class Bert:
         value = functional.linear(states, *layer.value)
         for group in groups:
             shape = (group.rows, group.length, self._heads, self._width // self._heads)
-            parts = [part[group.begin : group.end].view(shape).transpose(1, 2) for part in (query, key, value)]
-            mixed = functional.scaled_dot_product_attention(*parts, attn_mask=group.mask)
+            asked, known, held = (
+                part[group.begin : group.end].view(shape).transpose(1, 2) for part in (query, key, value)
+            )
+            mixed = functional.scaled_dot_product_attention(asked, known, held, attn_mask=group.mask)
             # What was asked has been asked: its place takes what was found.
             query[group.begin : group.end].view(shape).copy_(mixed.transpose(1, 2))
         return query
