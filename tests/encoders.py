@@ -122,7 +122,8 @@ def reference_head(folder: Path, encoding: Floats) -> Floats:
     """What a bot's network makes of one encoding, by numpy."""
     tensors = {name: tensor.astype(np.float64) for name, tensor in load_file(folder / "model.safetensors").items()}
     if "weight" in tensors:
-        return (tensors["weight"] @ encoding + tensors["bias"]).astype(np.float32)
+        scores: Floats = (tensors["weight"] @ encoding + tensors["bias"]).astype(np.float32)
+        return scores
     values = encoding.astype(np.float64)
     count = len(tensors) // 2
     for index in range(count):
@@ -164,7 +165,8 @@ class Reference:
             inner = inner * 0.5 * (1 + np.vectorize(erf)(inner / 2**0.5))
             states = self._norm(states + self._dense(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
         mean = states.mean(axis=0)
-        return (mean / np.linalg.norm(mean)).astype(np.float32)
+        encoding: Floats = (mean / np.linalg.norm(mean)).astype(np.float32)
+        return encoding
 
     def _dense(self, states: NDArray[np.float64], name: str) -> NDArray[np.float64]:
         result: NDArray[np.float64] = states @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]

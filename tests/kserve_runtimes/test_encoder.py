@@ -145,12 +145,9 @@ def test_remembered_encodings_stay_within_their_bound(folder: Path) -> None:
     encoder.encode(["goodbye", "open"])
     assert np.array_equal(encoder.encode(["hello", "close"])[0], first[0])
     assert kept.bytes == 3 * (300 + 12 * 4)
-    held = {
-        text: kept.get(digest_of(np.array(_tokens(folder, TINY, text), np.int32).tobytes()))
-        for text in ("hello", "goodbye", "open", "close")
-    }
+    tokens = {text: np.array(_tokens(folder, TINY, text), np.int32) for text in ("hello", "goodbye", "open", "close")}
+    held = {text: kept.get(digest_of(numbers.tobytes())) for text, numbers in tokens.items()}
     assert [text for text, found in held.items() if found is None] == ["goodbye"]
-    assert np.array_equal(held["hello"], first[0])
 
 
 def test_what_is_larger_than_the_bound_is_not_remembered() -> None:
