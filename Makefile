@@ -4,11 +4,13 @@
 #   PYTHON=python3.12  interpreter that makes the environment (default: python3 if it is 3.11 … 3.13, else one that is)
 #   TORCH_INDEX=url    index to take PyTorch from, for instance PyTorch's own with CPU builds (default: pip's index)
 #   STORE=minio        `make demo` on MinIO (needs MINIO_BIN) instead of a folder
+#   BACKBONE=minilm    `make demo` with bots that are heads on a sentence encoder, which it installs
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
 STORE ?= file
+BACKBONE ?=
 TORCH_INDEX ?=
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do \
   "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v "$$name" && break; done)
@@ -39,7 +41,9 @@ $(stamp): constraints.txt pyproject.toml
 	@rm -f $(VENV)/.installed-*; touch $@
 
 demo: install ## Train 200 bots, publish them, serve them, check every answer
-	$(bin)/python -m examples.demo --store $(STORE)
+	@if [ -n "$(BACKBONE)" ]; then set -o pipefail; $(bin)/python scripts/dependencies.py backbone-$(BACKBONE) \
+	  | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin; fi
+	$(bin)/python -m examples.demo --store $(STORE) $(if $(BACKBONE),--backbone $(BACKBONE))
 
 test: install lint ## Run all checks and all tests
 	$(bin)/python -m pytest $(PYTEST_ARGS)
