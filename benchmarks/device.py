@@ -1,7 +1,7 @@
 """A GPU against the processor, where there is one: `python -m benchmarks.device [--json FILE] [--device cuda]`.
 
 Without the server around it: the encoder on batches of 64 texts, and 64 bots of one shape with a row each, by PyTorch
-on the device and by what the processor uses. `--device cpu` runs the device's code on the processor, which shows that it
+on the device and by what the processor uses. `--device cpu` runs the same code on the processor, which shows that it
 works and nothing else.
 """
 
