@@ -40,9 +40,12 @@ $(stamp): constraints.txt pyproject.toml
 	  | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin
 	@rm -f $(VENV)/.installed-*; touch $@
 
+define with_backbone
+@set -o pipefail; $(bin)/python scripts/dependencies.py backbone-$(1) | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin
+endef
+
 demo: install ## Train 200 bots, publish them, serve them, check every answer
-	@if [ -n "$(BACKBONE)" ]; then set -o pipefail; $(bin)/python scripts/dependencies.py backbone-$(BACKBONE) \
-	  | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin; fi
+	$(if $(BACKBONE),$(call with_backbone,$(BACKBONE)))
 	$(bin)/python -m examples.demo --store $(STORE) $(if $(BACKBONE),--backbone $(BACKBONE))
 
 test: install lint ## Run all checks and all tests
@@ -59,6 +62,8 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.catalog_memory
 	$(bin)/python -m benchmarks.router_overhead
 	$(bin)/python -m benchmarks.pool
+	$(call with_backbone,minilm)
+	$(bin)/python -m benchmarks.encoder
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 	$(bin)/python -m benchmarks.fleet
