@@ -30,7 +30,7 @@ from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.core.metrics import Metrics
-from kserve_runtimes.core.model import Framework
+from kserve_runtimes.core.model import Framework, HeadFramework
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
@@ -198,6 +198,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         base_rss_bytes=current_rss_bytes(),
         url=settings.advertise_url if siblings is not None else None,
     )
+    reporter.device_bytes = lambda: framework.device_bytes if isinstance(framework, HeadFramework) else None
     if siblings is not None:
         reporter.on_read = siblings.note
 

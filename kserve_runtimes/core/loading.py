@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from botshard.bots.backbones import Backbones
 from botshard.bots.limits import Limits
 from botshard.bots.model_files import check_model_files
 from botshard.bots.spec_document import spec_from_document
@@ -83,6 +82,9 @@ class BotLoader:
         if not isinstance(self.framework, HeadFramework):
             expected = f"left out: {self.framework.name} has no backbones"
             raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("backbone", spec.backbone, expected)])
+        # Most pools have no backbone, and their first answer does not wait for this import.
+        from botshard.bots.backbones import Backbones
+
         return self.framework.load_head(spec, folder, inputs, backbones=Backbones(self.store, self.cache))
 
     def _check_spec(self, bot_id: BotId, found_id: str, framework: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from botshard.bots.backbones import Backbones
 from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
+
+if TYPE_CHECKING:
+    from botshard.bots.backbones import Backbones
 
 __all__ = ["Framework", "HeadFramework", "Model", "Together"]
 
@@ -77,6 +79,11 @@ class HeadFramework(Protocol):
     @property
     def shared_bytes(self) -> int:
         """Measured bytes of the backbones in memory. They are loaded with the first head, and stay."""
+        ...
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Bytes of a GPU's memory that this process uses; None: of none."""
         ...
 
     def load_head(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec], *, backbones: Backbones) -> Model:

@@ -66,10 +66,10 @@ class Encoder:
         self._device = device
         self._most_tokens = most_tokens
         self._encodings = Encodings(cache_bytes) if cache_bytes else None
-        self.footprint_bytes = sum(tensor.nbytes for tensor in weights.values()) + cache_bytes
-        if not device.is_cuda:  # on a device its own memory is what is bounded
-            self.footprint_bytes += self._pieces.footprint_bytes
-        """Of weights and vocabulary; on the CPU the weights are mapped, so replicas of a machine share their pages."""
+        self.footprint_bytes = sum(tensor.nbytes for tensor in weights.values())
+        """Of weights; on the CPU, where they are mapped and replicas share their pages, also of all else that it holds."""
+        if not device.is_cuda:  # there its own memory is what is bounded
+            self.footprint_bytes += self._pieces.footprint_bytes + cache_bytes
 
     def encode(self, texts: Sequence[str], /) -> Array:
         """`(texts, width)`, float32, each row of length 1."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.export
-from torch.export.passes import move_to_device_pass
 
 from botshard.bots.architectures import architecture_from_document
 from botshard.bots.backbones import Backbones
@@ -79,11 +78,12 @@ class TorchFramework:
             expected = f"one text, which is what backbone {spec.backbone} takes"
             raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
         encoder = self._encoder(str(spec.backbone), backbones)
-        takes = architecture_from_document(spec.model["architecture"]).input_shape
+        takes = architecture_from_document(spec.model.get("architecture")).input_shape
         if takes != (-1, encoder.width):
             expected = f"one over the {encoder.width} numbers that backbone {encoder.name} makes of a text"
             raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("model.architecture", list(takes), expected)])
-        return Head(encoder, self._declared.load(spec, folder, inputs))
+        encoding = TensorSpec("encoding", "FP32", (-1, encoder.width))
+        return Head(encoder, self._declared.load(spec, folder, (encoding,)))
 
     def _encoder(self, name: str, backbones: Backbones) -> Encoder:
         """Loaded once, whichever thread is first; a failure is that bot's, and the next tries again."""
@@ -126,6 +126,8 @@ def _load_program(spec: BotSpec, path: Path, device: Device) -> Model:
         warnings.simplefilter("ignore")  # of deprecations within the loader, which its caller cannot act upon
         program = torch.export.load(path)
         if device.is_cuda:
+            from torch.export.passes import move_to_device_pass
+
             program = move_to_device_pass(program, device.torch)
         loaded = _Program(program, [output.name for output in spec.outputs], device)
     _forget_loading()

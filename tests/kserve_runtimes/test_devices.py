@@ -24,6 +24,7 @@ from botshard.store.base import ObjectStore
 from botshard.store.urls import open_store
 from kserve_runtimes.core.model import HeadFramework, Model
 from kserve_runtimes.declared.models import DeclaredModels
+from kserve_runtimes.gpu import wants_gpu
 from kserve_runtimes.torch.device import Device
 from kserve_runtimes.torch.device_models import DeviceModels
 from kserve_runtimes.torch.encoder import Encoder, Head
@@ -158,6 +159,36 @@ def test_a_framework_loads_everything_onto_its_device(tmp_path: Path, store: Obj
     assert (framework.device_bytes is None) == (device == "cpu")
     with pytest.raises(InvalidDocumentError, match="one text, which is what backbone tiny takes"):
         framework.load_head(spec, folder, (TensorSpec("x", "FP32", (-1, 12)),), backbones=backbones)
+
+
+class _LikeAGpu(Device):
+    """Takes every way that a GPU takes, and leads to the CPU."""
+
+    @property
+    def is_cuda(self) -> bool:
+        """As if."""
+        return True
+
+    def put(self, array: Array, /) -> torch.Tensor:
+        """Without pinned memory, which only a GPU's driver has."""
+        return torch.from_numpy(array)
+
+
+def test_a_program_is_moved_to_its_device(tmp_path: Path) -> None:
+    """The pass that moves exported programs leaves what they compute."""
+    folder = export_folder(tmp_path, "exported")
+    framework = TorchFramework(threads=1, device="cpu")
+    framework._device = _LikeAGpu("cpu")
+    program = framework.load(read_bot_folder(folder).spec, folder, (TensorSpec("x", "FP32", (-1, 4)),))
+    rows = np.ones((2, 4), np.float32)
+    assert np.abs(_output(program.predict({"x": rows})) - rows @ linear_weights(1).T).max() <= NEAR
+
+
+@pytest.mark.parametrize(("device", "wanted"), [("cpu", False), ("cuda", True)], ids=["cpu", "cuda"])
+def test_a_replica_knows_where_models_belong_without_pytorch(device: str, wanted: bool) -> None:  # noqa: FBT001
+    """By the setting; `auto` looks for a driver."""
+    assert wants_gpu(device) is wanted
+    assert wants_gpu("auto") is Path("/dev/nvidiactl").exists()
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
