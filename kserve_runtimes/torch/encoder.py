@@ -67,7 +67,7 @@ class Encoder:
         self._most_tokens = most_tokens
         self._encodings = Encodings(cache_bytes) if cache_bytes else None
         self.footprint_bytes = sum(tensor.nbytes for tensor in weights.values())
-        """Of weights; on the CPU, where they are mapped and replicas share their pages, also of all else that it holds."""
+        """Of weights; on the CPU, where these are mapped and replicas share their pages, of all else as well."""
         if not device.is_cuda:  # there its own memory is what is bounded
             self.footprint_bytes += self._pieces.footprint_bytes + cache_bytes
 
