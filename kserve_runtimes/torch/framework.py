@@ -92,6 +92,7 @@ class TorchFramework:
             if encoder is None:
                 with backbones.use(name) as files:
                     encoder = Encoder(files, self._device, cache_bytes=self._encoding_cache_bytes)
+                    encoder.encode(["hello"])  # reads the weights, so that no request has to wait for that
                 self._encoders[name] = encoder
             return encoder
 
