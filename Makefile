@@ -62,6 +62,7 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.catalog_memory
 	$(bin)/python -m benchmarks.router_overhead
 	$(bin)/python -m benchmarks.pool
+	$(bin)/python -m benchmarks.cold
 	$(call with_backbone,minilm)
 	$(bin)/python -m benchmarks.encoder
 	$(bin)/python -m benchmarks.wake

@@ -32,7 +32,7 @@ from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.core.reclaim import Reclaim
 from kserve_runtimes.core.reporting import current_rss_bytes
-from kserve_runtimes.main import make_framework
+from kserve_runtimes.frameworks import make_framework
 
 _BOTS = 40
 _KEPT = 10

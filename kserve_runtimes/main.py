@@ -1,4 +1,8 @@
-"""One replica: constructs everything, runs until it is told to end, drains. Only here the environment is read."""
+"""One replica: constructs everything, runs until it is told to end, drains. Only here the environment is read.
+
+What is imported here is imported before the first answer (`tests/kserve_runtimes/test_imports.py` has the list): not
+KServe's SDK, no framework, and nothing that takes a while.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from importlib import import_module
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 import uvloop
@@ -22,7 +25,6 @@ from botshard.lifeline import watch_lifeline
 from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import WorldError
-from botshard.sharding.ids import Framework as FrameworkName
 from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.base import ObjectStore
 from botshard.store.urls import open_store
@@ -30,35 +32,39 @@ from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.core.metrics import Metrics
-from kserve_runtimes.core.model import Framework, HeadFramework
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
-from kserve_runtimes.serving.server import PoolServer
+from kserve_runtimes.declared.models import DeclaredModels
+from kserve_runtimes.frameworks import LateFramework, make_framework
+from kserve_runtimes.gpu import wants_gpu
+from kserve_runtimes.late import Imports
+from kserve_runtimes.serving.behind import Behind
+from kserve_runtimes.serving.replica_server import ReplicaServer
 from kserve_runtimes.serving.sharing import ArtifactShare
 from kserve_runtimes.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from kserve_runtimes.core.siblings import Siblings
+    from kserve_runtimes.serving.server import PoolServer
 
-__all__ = ["import_framework", "make_framework", "run"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-_PROGRAM_MODULES = ("torch._export.serde.serialize", "torch._functorch.aot_autograd")
-"""What loading an exported program imports, all of it by way of these two."""
 _EXIT_SETTINGS = 2
 _EXIT_WORLD = 1
 
 
-def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, errors: TextIO | None = None) -> int:
+def run(environ: Mapping[str, str], /, *, built: PoolServer | None = None, errors: TextIO | None = None) -> int:
     """Serve until SIGTERM, SIGINT or the end of the lifeline; the process's exit code.
 
     Args:
         environ: settings.
-        server: one that was built before (by a zygote); None: build it.
+        built: KServe's server where it was imported and built before (by a zygote); None: that is done behind the
+            first answers.
         errors: where wrong settings are told, standard error by default.
     """
     try:
@@ -67,22 +73,13 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
         (errors or sys.stderr).write(f"{error}\n")
         return _EXIT_SETTINGS
     _configure_logs(settings)
-    is_forked = server is not None
-    server = server or PoolServer()
-    _configure_logs(settings)  # again: building the SDK's server configures some of its own
+    if built is None:
+        # What was imported stays for good: a zygote has frozen it, here the collector is spared it from now on.
+        gc.freeze()
+        gc.enable()
     try:
-        framework = make_framework(
-            settings.framework,
-            threads=settings.threads,
-            device=settings.device,
-            encoding_cache_bytes=settings.encoding_cache_bytes,
-        )
-        if not is_forked:
-            # What was imported stays for good: a zygote has frozen it, here the collector is spared it from now on.
-            gc.collect()
-            gc.freeze()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(settings, environ, server, framework))
+            return runner.run(_serve(settings, environ, built))
     except (WorldError, OSError) as error:
         log.error("replica cannot start", extra=fields(pool=settings.pool, problem=str(error)))  # noqa: TRY400 - no defect
         return _EXIT_WORLD
@@ -93,50 +90,6 @@ def _configure_logs(settings: Settings) -> None:
     # Warnings of libraries are for their callers' authors, not for those who run a pool.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-
-
-def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
-    """Import a framework and what loads its models, starting nothing.
-
-    Args:
-        name: which.
-        programs: also what PyTorch imports when it loads its first exported program: 2.5 s and 84 MiB here.
-    """
-    match name:
-        case "torch":
-            import kserve_runtimes.torch.framework
-
-            if programs:
-                for module in _PROGRAM_MODULES:
-                    # Not public: where a release has renamed one, the first program costs more, and nothing else.
-                    with suppress(ImportError):
-                        import_module(module)
-        case _:
-            import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
-
-
-def make_framework(
-    name: FrameworkName, /, *, threads: int, device: str = "cpu", encoding_cache_bytes: int = 0
-) -> Framework:
-    """What loads models of a framework; it starts threads of its own when it is used.
-
-    Args:
-        name: which.
-        threads: that an operation may use.
-        device: `auto`, `cpu` or `cuda`; of PyTorch alone.
-        encoding_cache_bytes: bound on what a backbone remembers; 0: nothing.
-
-    Raises: InvalidDocumentError for `cuda` where there is none.
-    """
-    match name:
-        case "torch":
-            from kserve_runtimes.torch.framework import TorchFramework
-
-            return TorchFramework(threads=threads, device=device, encoding_cache_bytes=encoding_cache_bytes)
-        case _:
-            from kserve_runtimes.tensorflow.framework import TensorFlowFramework
-
-            return TensorFlowFramework(threads=threads)
 
 
 def _memory_bounds(settings: Settings) -> MemoryBounds:
@@ -154,6 +107,29 @@ def _siblings(settings: Settings, store: ObjectStore) -> Siblings:
     return Siblings(store, settings.pool, replica=settings.replica)
 
 
+def _late_framework(settings: Settings, imports: Imports) -> LateFramework:
+    make = partial(
+        make_framework,
+        settings.framework,
+        threads=settings.threads,
+        device=settings.device,
+        encoding_cache_bytes=settings.encoding_cache_bytes,
+    )
+    by_numpy = settings.framework == "torch" and not wants_gpu(settings.device)
+    framework = LateFramework(settings.framework, imports, make, declared=DeclaredModels() if by_numpy else None)
+    if settings.device == "cuda":
+        framework.use()  # a GPU that is not there is told now, and not to each bot
+    return framework
+
+
+def _build_sdk_server(settings: Settings) -> PoolServer:
+    from kserve_runtimes.serving.server import PoolServer
+
+    server = PoolServer()
+    _configure_logs(settings)  # again: building the SDK's server configures some of its own
+    return server
+
+
 def _listener(settings: Settings) -> socket.socket:
     """The socket to accept on: the inherited one, or a new one."""
     if settings.listen_fd is not None:
@@ -163,13 +139,16 @@ def _listener(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolServer, framework: Framework) -> int:
+async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServer | None) -> int:  # noqa: PLR0915 - constructs all
     listener = _listener(settings)
     store = open_store(settings.store_url, environ, make=False)
     notifier = Notifier(environ)
     metrics = Metrics(REGISTRY)
     notices = LoadNotices(notifier)
     follower = Follower(store, pool=settings.pool, metrics=metrics)
+    imports = Imports()
+    start_rss_bytes = current_rss_bytes()
+    framework = _late_framework(settings, imports)
     # Siblings need an HTTP client, which a replica without any does not import.
     siblings = _siblings(settings, store) if settings.advertise_url and settings.share_artifacts else None
     cache = ArtifactCache(settings.cache_dir, most_bytes=settings.cache_bytes, nearby=siblings)
@@ -195,10 +174,27 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
         replica=settings.replica,
         follower=follower,
         notices=notices,
-        base_rss_bytes=current_rss_bytes(),
+        base_rss_bytes=lambda: start_rss_bytes + imports.grown_bytes,
         url=settings.advertise_url if siblings is not None else None,
     )
-    reporter.device_bytes = lambda: framework.device_bytes if isinstance(framework, HeadFramework) else None
+    reporter.device_bytes = lambda: framework.device_bytes
+    inference = Inference(pool, models, threads=settings.threads)
+    behind = Behind(
+        inference,
+        imports,
+        lambda: _build_sdk_server(settings),
+        built=built,
+        # Models of a framework are full of references in circles, which nobody would find once they are frozen.
+        may_freeze=lambda: not framework.is_used,
+    )
+    server = ReplicaServer(
+        inference,
+        behind,
+        grpc_port=settings.grpc_port,
+        max_body_bytes=settings.max_body_bytes,
+        grace_s=settings.grace_s,
+        share=ArtifactShare(cache) if siblings is not None else None,
+    )
     if siblings is not None:
         reporter.on_read = siblings.note
 
@@ -213,24 +209,18 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     if settings.lifeline_fd is not None:
         watch_lifeline(settings.lifeline_fd, lambda: end("lifeline cut"))
 
-    following = [
+    beside = [
         asyncio.create_task(pool.follow(settings.poll_interval_s, expected=reporter.expected)),
         asyncio.create_task(reporter.keep_reporting(settings.report_interval_s)),
     ]
+    if built is None and settings.sdk == "quiet":
+        beside.append(asyncio.create_task(behind.begin_when_quiet()))
     try:
-        await server.serve(
-            Inference(pool, models, threads=settings.threads),
-            listener=listener,
-            grpc_port=settings.grpc_port,
-            max_body_bytes=settings.max_body_bytes,
-            grace_s=settings.grace_s,
-            on_listening=pool.note_listening,
-            share=ArtifactShare(cache) if siblings is not None else None,
-        )
+        await server.serve(listener, on_listening=pool.note_listening)
     finally:
-        for task in following:
+        for task in beside:
             task.cancel()
-        await asyncio.gather(*following, return_exceptions=True)
+        await asyncio.gather(*beside, return_exceptions=True)
     if pool.is_complete:
         await reporter.report(is_last=True)
     if siblings is not None:

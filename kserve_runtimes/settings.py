@@ -17,6 +17,7 @@ __all__ = ["DEVICES", "FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read
 
 FRAMEWORKS = ("torch", "tensorflow")
 DEVICES = ("auto", "cpu", "cuda")
+_SDK = ("quiet", "asked")
 LOG_FORMAT = "RUNTIME_LOG_FORMAT"
 """Also read by a zygote, which has no other settings."""
 VARIABLES = (
@@ -44,6 +45,7 @@ VARIABLES = (
     "RUNTIME_ENCODING_CACHE",
     "RUNTIME_REQUEST_TIMEOUT_S",
     "RUNTIME_GRACE_S",
+    "RUNTIME_SDK",
     LOG_FORMAT,
     "RUNTIME_LOG_LEVEL",
     LIFELINE_FD,
@@ -112,6 +114,8 @@ class Settings:
     """`RUNTIME_REQUEST_TIMEOUT_S`: deadline of a request; by default that of the pool's group in the table."""
     grace_s: float
     """`RUNTIME_GRACE_S`, 25: how long requests in flight may take once the replica was told to end."""
+    sdk: str
+    """`RUNTIME_SDK`: KServe's SDK is imported when the replica is `quiet`, or not before it is `asked` for."""
     log_format: str
     """`RUNTIME_LOG_FORMAT`: `text` or `json`."""
     log_level: str
@@ -158,6 +162,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         encoding_cache_bytes=reader.bytes("RUNTIME_ENCODING_CACHE", 0),
         request_timeout_s=reader.parsed("RUNTIME_REQUEST_TIMEOUT_S", _duration, 0.0, _DURATION) or None,
         grace_s=reader.parsed("RUNTIME_GRACE_S", _duration, 25.0, _DURATION),
+        sdk=reader.choice("RUNTIME_SDK", _SDK, "quiet"),
         log_format=reader.choice(LOG_FORMAT, LOG_FORMATS, "text"),
         log_level=reader.choice("RUNTIME_LOG_LEVEL", LOG_LEVELS, "INFO"),
         lifeline_fd=reader.fd(LIFELINE_FD),

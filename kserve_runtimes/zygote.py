@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -38,6 +39,18 @@ __all__ = ["main"]
 
 _EXIT_NOT_SINGLE: Final = 3
 _EXIT_DEFECT: Final = 70  # EX_SOFTWARE of sysexits.h
+_USED_AFTER_THE_FORK: Final = (
+    "botshard.bots.keras_archive",
+    "botshard.bots.safetensors_file",
+    "botshard.bots.saved_model",
+    "botshard.bots.spec_document",
+    "botshard.bots.torch_export",
+    "botshard.processing.patterns",
+    "botshard.store.files",
+    "botshard.store.s3",
+    "kserve_runtimes.main",
+)
+"""What a replica imports when it needs it, besides what is built here."""
 _THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -75,12 +88,10 @@ def _end_with_the_stack() -> None:
 def _import_everything(framework: Framework, *, programs: bool, as_json: bool) -> object:
     for name in _THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
-    import re2  # noqa: F401 - used by processing steps, compiled when a bot is loaded
-
-    import botshard.store.files
-    import botshard.store.s3  # noqa: F401 - `open_store` imports the one it needs
+    for name in _USED_AFTER_THE_FORK:
+        import_module(name)
     from botshard.processing.registry import all_steps
-    from kserve_runtimes.main import import_framework
+    from kserve_runtimes.frameworks import import_framework
     from kserve_runtimes.serving.server import PoolServer
 
     all_steps()
@@ -159,7 +170,7 @@ class _Zygote:
             from kserve_runtimes.serving.server import PoolServer
 
             assert isinstance(self._server, PoolServer)  # noqa: S101 - narrows what was built before the imports
-            code = run(environ, server=self._server)
+            code = run(environ, built=self._server)
         except BaseException:  # noqa: BLE001 - the child must end here, whatever happened
             traceback.print_exc()
         finally:

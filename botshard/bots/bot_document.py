@@ -12,6 +12,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from botshard.bots.formats import (
+    FORMATS,
+    FRAMEWORK_FORMATS,
+    MOST_DIMENSIONS,
+    MOST_FILE_CHARS,
+    MOST_MEMORY_BYTES,
+    MOST_RATE_PER_S,
+    MOST_STEPS,
+    MOST_TENSORS,
+    TENSOR_NAME,
+    is_path,
+    is_shape,
+)
 from botshard.oip.tensors import DATATYPES
 from botshard.sharding.catalog import TensorSpec
 from botshard.sharding.errors import Problem
@@ -19,23 +32,12 @@ from botshard.sharding.ids import check_bot_id, check_group_name, check_label, c
 from botshard.sharding.units import parse_bytes
 
 __all__ = [
-    "FORMATS",
-    "FRAMEWORK_FORMATS",
     "BotDocument",
     "ModelDocument",
     "ResourcesDocument",
     "RolloutDocument",
     "TensorDocument",
 ]
-
-FRAMEWORK_FORMATS = {"torch": ("safetensors", "torch-export"), "tensorflow": ("keras", "savedmodel")}
-"""Which model formats each framework loads."""
-FORMATS = tuple(name for names in FRAMEWORK_FORMATS.values() for name in names)
-
-_MOST_DIMENSIONS = 8
-_MOST_STEPS = 50
-_MOST_TENSORS = 64
-_MOST_MEMORY_BYTES = 1 << 50
 
 
 class _Section(BaseModel):
@@ -76,20 +78,19 @@ def _check_label(value: object) -> Problem | None:
 
 
 def _check_shape(value: list[int]) -> list[int]:
-    if value[0] != -1 or any(size != -1 and size < 1 for size in value):
+    if not is_shape(value):
         raise ValueError("shape")
     return value
 
 
 def _check_path(value: str) -> str:
-    parts = value.split("/")
-    if any(not part or part.startswith(".") or not part.isprintable() or "\\" in part for part in parts):
+    if not is_path(value):
         raise ValueError("path")
     return value
 
 
 def _check_memory(value: int | str) -> int | str:
-    if not 1 <= parse_bytes(value) <= _MOST_MEMORY_BYTES:
+    if not 1 <= parse_bytes(value) <= MOST_MEMORY_BYTES:
         raise ValueError("memory")
     return value
 
@@ -98,14 +99,14 @@ class TensorDocument(_Section):
     """One input or output as clients see it."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]{0,127}$",
+        pattern=TENSOR_NAME,
         description="1 to 128 letters, digits, '_', '.', ':', '/' or '-', a letter or '_' first",
     )
     datatype: Annotated[str, *_one_of(DATATYPES)] = Field(description="a data type of the Open Inference Protocol")
     shape: Annotated[list[int], AfterValidator(_check_shape)] = Field(
         min_length=1,
-        max_length=_MOST_DIMENSIONS,
-        description=f"a list of 1 to {_MOST_DIMENSIONS} whole numbers: -1 (the batch), then sizes, -1 where free",
+        max_length=MOST_DIMENSIONS,
+        description=f"a list of 1 to {MOST_DIMENSIONS} whole numbers: -1 (the batch), then sizes, -1 where free",
     )
 
     def to_spec(self) -> TensorSpec:
@@ -119,7 +120,7 @@ class ModelDocument(_Section):
     format: Annotated[str, *_one_of(FORMATS)] = Field(description="a model format")
     file: Annotated[str, AfterValidator(_check_path)] = Field(
         min_length=1,
-        max_length=255,
+        max_length=MOST_FILE_CHARS,
         description="a path inside the bot's folder, without '..', hidden parts or a leading '/'",
     )
     architecture: dict[str, object] | None = Field(
@@ -143,7 +144,11 @@ class ResourcesDocument(_Section):
         default=None, description="a number of bytes such as 512Mi, 2Gi or 1048576 (units k, M, G, T, Ki, Mi, Gi, Ti)"
     )
     rate_per_second: float | None = Field(
-        default=None, alias="ratePerSecond", gt=0, le=1e9, description="a number of requests a second above 0"
+        default=None,
+        alias="ratePerSecond",
+        gt=0,
+        le=MOST_RATE_PER_S,
+        description="a number of requests a second above 0",
     )
 
 
@@ -161,24 +166,24 @@ class BotDocument(_Section):
     model: ModelDocument = Field(description="a mapping with format, file and, for safetensors, architecture")
     inputs: list[TensorDocument] = Field(
         min_length=1,
-        max_length=_MOST_TENSORS,
+        max_length=MOST_TENSORS,
         description="a list of tensors, at least one, each as in {name: text, datatype: BYTES, shape: [-1, 1]}",
     )
     outputs: list[TensorDocument] = Field(
         min_length=1,
-        max_length=_MOST_TENSORS,
+        max_length=MOST_TENSORS,
         description="a list of tensors, at least one, each as in {name: label, datatype: BYTES, shape: [-1, 1]}",
     )
     preprocess: list[dict[str, object]] = Field(
-        default=[], max_length=_MOST_STEPS, description="a list of steps before the model, as in [{step: normalize}]"
+        default=[], max_length=MOST_STEPS, description="a list of steps before the model, as in [{step: normalize}]"
     )
     postprocess: list[dict[str, object]] = Field(
-        default=[], max_length=_MOST_STEPS, description="a list of steps after the model, as in [{step: softmax}]"
+        default=[], max_length=MOST_STEPS, description="a list of steps after the model, as in [{step: softmax}]"
     )
     sample: Annotated[str, AfterValidator(_check_path)] | None = Field(
         default=None,
         min_length=1,
-        max_length=255,
+        max_length=MOST_FILE_CHARS,
         description="a path, inside the bot's folder and without '..', hidden parts or a leading '/', of a JSON file"
         " with an infer request",
     )

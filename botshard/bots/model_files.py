@@ -12,12 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from botshard.bots.architectures import read_architecture
-from botshard.bots.keras_archive import check_keras
 from botshard.bots.limits import Limits
 from botshard.bots.pickles import find_pickle
-from botshard.bots.safetensors_file import check_safetensors
-from botshard.bots.saved_model import check_saved_model
-from botshard.bots.torch_export import check_torch_export
 from botshard.sharding.errors import Problem
 from botshard.sharding.units import format_bytes
 
@@ -52,15 +48,24 @@ def check_model_files(
 
 
 def _check_content(path: Path, model: Mapping[str, object], limits: Limits) -> list[Problem]:
+    """Imports what reads the format: a replica has one or two of them, and answers its first request after that."""
     match model["format"]:
         case "safetensors":
+            from botshard.bots.safetensors_file import check_safetensors
+
             architecture, _ = read_architecture(model.get("architecture"), "model.architecture")
             return check_safetensors(path, architecture)
         case "torch-export":
+            from botshard.bots.torch_export import check_torch_export
+
             return check_torch_export(path, limits)
         case "keras":
+            from botshard.bots.keras_archive import check_keras
+
             return check_keras(path, limits)
         case _:
+            from botshard.bots.saved_model import check_saved_model
+
             return check_saved_model(path)
 
 

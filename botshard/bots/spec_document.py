@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from botshard.bots.architectures import Architecture, read_architecture
-from botshard.bots.bot_document import FRAMEWORK_FORMATS, BotDocument, ModelDocument, TensorDocument
+from botshard.bots.bot_document import BotDocument, ModelDocument, TensorDocument
+from botshard.bots.formats import FRAMEWORK_FORMATS, SUFFIXES
 from botshard.bots.hints import known_names
 from botshard.bots.pydantic_problems import validation_problems
 from botshard.sharding.catalog import BotSpec, ResourceHints, Rollout, TensorSpec
@@ -22,7 +23,6 @@ from botshard.sharding.units import parse_bytes
 
 __all__ = ["Reading", "bot_schema", "read_document", "spec_from_document", "spec_to_document"]
 
-_SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "keras": ".keras"}
 # Stand in for what is wrong, so that the rest of the file can still be checked.
 _BLANK: Mapping[str, object] = {
     "id": "x",
@@ -133,7 +133,7 @@ def _check_model(model: ModelDocument, framework: str | None) -> tuple[Architect
     if framework is not None and model.format not in FRAMEWORK_FORMATS[framework]:
         expected = known_names(model.format, FRAMEWORK_FORMATS[framework])
         problems.append(Problem.of("model.format", model.format, f"{expected} with framework {framework}"))
-    suffix = _SUFFIXES.get(model.format)
+    suffix = SUFFIXES.get(model.format)
     if suffix is not None and not model.file.endswith(suffix):
         problems.append(Problem.of("model.file", model.file, f"a {suffix} file with format {model.format}"))
     if model.format != "safetensors":

@@ -17,7 +17,7 @@ from botshard.oip.errors import InvalidInputError
 from botshard.oip.tensors import Array, Tensor
 from botshard.processing.frame import Frame, check_lengths
 from botshard.processing.outputs import check_outputs, output_tensor
-from botshard.processing.registry import all_steps, step_names
+from botshard.processing.registry import find_step, step_names
 from botshard.processing.scope import Scope
 from botshard.processing.step import Apply, Phase, closest, read_parameters
 from botshard.sharding.catalog import BotSpec, TensorSpec
@@ -171,7 +171,7 @@ def _compile_step(entry: object, phase: Phase, scope: Scope) -> Apply | None:
         scope.problem("", entry, "a step, as in {step: NAME, ...}")
         return None
     name = entry.get("step")
-    step = all_steps().get(name) if isinstance(name, str) else None
+    step = find_step(name) if isinstance(name, str) else None
     if step is None:
         names = step_names(phase)
         near = closest(name, names) if isinstance(name, str) else ""

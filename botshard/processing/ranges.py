@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import PlainValidator
+from botshard.processing.parameters import Reads
 
 __all__ = ["MAX_NGRAM", "Range"]
 
@@ -22,5 +22,5 @@ def _range(value: Any) -> Any:
     raise ValueError(f"[shortest, longest], whole numbers with 1 <= shortest <= longest <= {MAX_NGRAM}")
 
 
-Range = Annotated[tuple[int, int], PlainValidator(_range)]
+Range = Annotated[tuple[int, int], Reads(_range)]
 """`[shortest, longest]` n-gram."""

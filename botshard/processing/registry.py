@@ -13,7 +13,7 @@ from botshard.processing import steps
 from botshard.processing.step import Phase, Step
 from botshard.sharding.errors import CallerError
 
-__all__ = ["all_steps", "step_names"]
+__all__ = ["all_steps", "find_step", "step_names"]
 
 
 @functools.cache
@@ -28,6 +28,21 @@ def all_steps() -> Mapping[str, Step[Any]]:
             raise CallerError(f"two steps are named {step.name!r}")
         found[step.name] = step
     return MappingProxyType(dict(sorted(found.items())))
+
+
+@functools.lru_cache(maxsize=256)
+def find_step(name: str, /) -> Step[Any] | None:
+    """The step of that name; None: there is none. Other steps' modules are not imported where that can be spared."""
+    module = name.replace("-", "_")
+    if not module.isidentifier() or module.startswith("_"):
+        return None
+    try:
+        step: Step[Any] = importlib.import_module(f"{steps.__name__}.{module}").STEP
+    except ModuleNotFoundError as error:
+        if error.name != f"{steps.__name__}.{module}":
+            raise
+        return all_steps().get(name)
+    return step if step.name == name else all_steps().get(name)
 
 
 def step_names(phase: Phase) -> list[str]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from botshard.processing.patterns import compile_pattern, compile_replacement, is_refused
 from botshard.processing.terms import FileRef, parse_terms
 from botshard.sharding.catalog import TensorSpec
 from botshard.sharding.errors import Problem
@@ -168,6 +167,8 @@ class Scope:
 
     def pattern(self, parameter: str, pattern: str) -> Any:
         """The compiled pattern; one that matches nothing where RE2 refuses it."""
+        from botshard.processing.patterns import compile_pattern  # RE2 is only for those who have patterns
+
         compiled, problem = compile_pattern(pattern, f"{self.step}.{parameter}")
         if problem is not None:
             self.problems.append(problem)
@@ -175,6 +176,8 @@ class Scope:
 
     def replacement(self, parameter: str, template: str, pattern: Any) -> tuple[str | int, ...]:
         """The pieces of a replacement: text and group numbers."""
+        from botshard.processing.patterns import compile_replacement, is_refused
+
         if is_refused(pattern):
             return ()
         pieces, problem = compile_replacement(template, pattern, f"{self.step}.{parameter}")
@@ -184,6 +187,8 @@ class Scope:
 
     def group(self, parameter: str, group: int | str, pattern: Any) -> int:
         """The number of a pattern's group, given by number or by name."""
+        from botshard.processing.patterns import is_refused
+
         if is_refused(pattern):
             return 0
         number = pattern.groupindex.get(group) if isinstance(group, str) else group

@@ -11,13 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Any, Final, Generic, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
+from typing import Any, Generic, TypeVar, cast
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, Refused, fields_of, read
 from botshard.processing.scope import Scope
 from botshard.sharding.errors import Problem
 
@@ -33,22 +30,6 @@ class Phase(StrEnum):
     PRE = "preprocess"
     POST = "postprocess"
 
-
-class Parameters(BaseModel):
-    """Base of every step's parameters: unknown keys are refused, nothing is converted, names are camelCase."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
-
-
-_PLAIN: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "int_type": "a whole number",
-        "float_type": "a number",
-        "string_type": "text (numbers and words like yes need quotes)",
-        "bool_type": "true or false",
-        "tuple_type": "a list",
-    }
-)
 
 P = TypeVar("P", bound=Parameters)
 
@@ -66,10 +47,8 @@ class Step(Generic[P]):
 def read_parameters(step: Step[P], entry: Mapping[str, Any], field: str) -> tuple[P | None, list[Problem]]:
     """The parameters of a declared step, or everything that is wrong with them."""
     values = {name: value for name, value in entry.items() if name != "step"}
-    try:
-        return step.parameters.model_validate(values), []
-    except ValidationError as error:
-        return None, [_problem(step, field, details) for details in error.errors(include_url=False)]
+    parameters, refused = read(step.parameters, values)
+    return cast(P | None, parameters), [_problem(step, field, each) for each in refused]
 
 
 def closest(name: str, names: Iterable[str]) -> str:
@@ -78,25 +57,15 @@ def closest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _problem(step: Step[Any], field: str, details: Any) -> Problem:
-    path = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"])
-    known = [info.alias or name for name, info in step.parameters.model_fields.items()]
-    match details["type"]:
+def _problem(step: Step[Any], field: str, refused: Refused) -> Problem:
+    path = field + refused.path
+    name = refused.path.removeprefix(".")
+    match refused.kind:
         case "missing":
-            name = str(details["loc"][-1])
             return Problem.of(path, None, f"there: {step.name} needs {name}")
-        case "extra_forbidden":
-            name = str(details["loc"][-1])
+        case "unknown":
+            known = list(fields_of(step.parameters))
             expected = f"left out: {step.name} takes {', '.join(known)}{closest(name, known)}"
-            return Problem.of(path, details["input"], expected)
+            return Problem.of(path, refused.found, expected)
         case _:
-            expected = _PLAIN.get(details["type"]) or _expected(details["msg"])
-            return Problem.of(path, details["input"], expected)
-
-
-def _expected(message: str) -> str:
-    """The end of "must be ..." from a message of pydantic."""
-    for start in ("Value error, ", "Input should be ", "Input should "):
-        if message.startswith(start):
-            return message.removeprefix(start)
-    return f"right ({message})"
+            return Problem.of(path, refused.found, refused.expected)

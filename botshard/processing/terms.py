@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import PlainValidator
+from botshard.processing.parameters import Reads
 
 __all__ = ["MAX_TERMS", "FileRef", "Terms", "parse_terms"]
 
@@ -35,7 +35,7 @@ def _inline_or_file(value: Any) -> Any:
     raise ValueError("a list of texts, or {file: NAME}")
 
 
-Terms = Annotated[tuple[str, ...] | FileRef, PlainValidator(_inline_or_file)]
+Terms = Annotated[tuple[str, ...] | FileRef, Reads(_inline_or_file)]
 """The type of a parameter that takes such a list."""
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from minio.credentials import Credentials, Provider, StaticProvider
-
 from botshard.sharding.errors import Problem
 from botshard.store.base import StoreDeniedError
+from botshard.store.minio_client import Credentials, Provider, StaticProvider
 
 __all__ = ["MountedProvider", "read_credentials"]
 

@@ -17,9 +17,6 @@ from typing import Unpack
 from urllib.parse import urlencode, urlsplit
 
 import certifi
-from minio import Minio
-from minio.credentials import Provider
-from minio.error import S3Error
 from urllib3 import PoolManager, Timeout
 
 from botshard.store.atomic import whole_file
@@ -32,6 +29,7 @@ from botshard.store.base import (
     check_key,
     check_prefix,
 )
+from botshard.store.minio_client import Minio, Provider, S3Error
 from botshard.store.s3_requests import (
     CLIENT_ERRORS,
     CONNECT_TIMEOUT_S,

@@ -17,10 +17,6 @@ from typing import BinaryIO, TypedDict, Unpack
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 
-from minio import time as amz_time
-from minio.credentials import Provider
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from minio.signer import sign_v4_s3
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Timeout
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
@@ -32,6 +28,15 @@ from botshard.store.base import (
     StoreError,
     StoreFullError,
     StoreUnavailableError,
+)
+from botshard.store.minio_client import (
+    InvalidResponseError,
+    MinioException,
+    Provider,
+    S3Error,
+    ServerError,
+    amz_time,
+    sign_v4_s3,
 )
 
 __all__ = [

@@ -6,7 +6,8 @@ TerminalError
 ├── UnknownVersionError     the bot is here, but another version of it is served
 ├── MisdirectedError        the bot is another pool's
 ├── SampleFailedError       a bot fails on the sample request that came with it, so it is not served
-└── PredictFailedError      the model or a processing step failed on this input
+├── PredictFailedError      the model or a processing step failed on this input
+└── SdkUnavailableError     what is asked only KServe's SDK serves, and it cannot be imported
 TransientError
 ├── LoadFailedError         the bot could not be loaded; tried again later
 ├── NoRoomError             memory is full of bots that are all in use
@@ -28,6 +29,7 @@ __all__ = [
     "PoolNotReadyError",
     "PredictFailedError",
     "SampleFailedError",
+    "SdkUnavailableError",
     "UnknownBotError",
     "UnknownVersionError",
 ]
@@ -105,3 +107,10 @@ class DeadlineExceededError(TransientError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"not answered within {timeout_s:.3g} s")
         self.timeout_s = timeout_s
+
+
+class SdkUnavailableError(TerminalError):
+    """KServe's SDK cannot be imported here; inference does not need it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"KServe's SDK serves this, and cannot be imported here ({why}); inference is not affected")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from botshard.bots.limits import Limits
+from botshard.bots.manifest_spec import spec_of_manifest
 from botshard.bots.model_files import check_model_files
-from botshard.bots.spec_document import spec_from_document
 from botshard.processing.pipeline import compile_pipeline
 from botshard.sharding.catalog import BotSpec, TensorSpec, Version
 from botshard.sharding.errors import InvalidDocumentError, Problem, TerminalError
@@ -56,7 +56,7 @@ class BotLoader:
     def _load(self, bot_id: BotId, version: Version, folder: Path) -> LoadedBot:
         started_s = time.monotonic()
         document = cached_manifest(folder).spec
-        spec = spec_from_document(document, f"bot {bot_id} version {version.number}")
+        spec = spec_of_manifest(document, f"bot {bot_id} version {version.number}")
         self._check_spec(bot_id, spec.id, spec.framework)
         # Publishing checked the same, but the store may hold what another program put there.
         _, problems = check_model_files(folder, spec.model, framework=spec.framework, limits=_ANY_SIZE)

@@ -39,6 +39,7 @@ class Metrics:
     """One replica's metrics; the labels' values are fixed words."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
         self.loads = Counter("botshard_loads", "Loads of bots", ["outcome"], registry=registry)
         self.load_seconds = Histogram(
             "botshard_load_seconds", "From the decision to load to resident", registry=registry, buckets=_LOAD_BUCKETS_S
@@ -76,6 +77,7 @@ class Metrics:
         )
         self.evictions = Counter("botshard_evictions", "Bots taken out of memory", ["reason"], registry=registry)
         self.reloads = Counter("botshard_reloads", "Loads of bots that were evicted for room", registry=registry)
+        self.sdk = Gauge("botshard_sdk", "State of the import of KServe's SDK", ["state"], registry=registry)
         self.artifacts = Counter("botshard_artifacts", "Artifacts that were loaded from", ["origin"], registry=registry)
         for origin in ("disk", "sibling", "store"):
             self.artifacts.labels(origin)

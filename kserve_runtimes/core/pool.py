@@ -228,6 +228,16 @@ class Pool:
             return usual_s
         return min(asked_s, max(usual_s, view.cold_start_timeout_s if view is not None else 0.0))
 
+    @property
+    def requests_taken(self) -> int:
+        """Inference requests since the start."""
+        return self._notices.requests
+
+    @property
+    def requests_in_flight(self) -> int:
+        """Inference requests being answered."""
+        return self._notices.in_flight
+
     def begin_request(self) -> None:
         """One more inference request is in flight."""
         self._notices.begin()

@@ -48,7 +48,7 @@ class Reporter:
         replica: str,
         follower: Follower,
         notices: LoadNotices,
-        base_rss_bytes: int,
+        base_rss_bytes: Callable[[], int],
         url: str | None = None,
     ) -> None:
         """`url` is where siblings get contents of artifacts from this replica; None: nowhere."""
@@ -140,7 +140,7 @@ class Reporter:
             warmed_epoch=pool.warmed_epoch,
             at_s=time.time(),
             resident_bytes=residents.footprint_bytes,
-            base_rss_bytes=self._base_rss_bytes,
+            base_rss_bytes=self._base_rss_bytes(),
             in_flight=self._notices.in_flight,
             requests_total=self._notices.requests,
             bots=bots,

@@ -41,6 +41,9 @@ class DeclaredModels:
             names = ", ".join(tensor.name for tensor in inputs)
             expected = f"one tensor for the model, which is what {architecture.kind} takes"
             raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
+        if inputs[0].datatype == "BYTES":
+            expected = "turned into numbers by a preprocess step: networks take no text"
+            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of(f"inputs.{inputs[0].name}", "BYTES", expected)])
         if not isinstance(architecture, Linear | Mlp | EmbeddingBag):
             raise CallerError(f"no builder for architecture {architecture.kind!r}")
         weights = map_arrays(folder / str(spec.model["file"]))

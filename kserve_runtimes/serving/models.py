@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prometheus_client.exposition import choose_encoder
+
 from botshard import __version__
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.metadata import IndexEntry, model_metadata, repository_index, server_metadata
@@ -19,6 +21,7 @@ __all__ = [
     "load",
     "metadata",
     "metadata_document",
+    "metrics",
     "names",
     "pool_ready",
     "ready",
@@ -58,6 +61,12 @@ def pool_ready(pool: Pool, /) -> Answer:
 async def server(_: Request, /) -> Answer:
     """What this server is."""
     return json_answer(server_metadata(name="botshard", version=__version__))
+
+
+async def metrics(pool: Pool, request: Request, /) -> Answer:
+    """What Prometheus scrapes, in the form that it asks for."""
+    encode, content_type = choose_encoder(request.header("accept") or "")
+    return Answer(200, encode(pool.metrics.registry), [(b"content-type", content_type.encode())])
 
 
 async def names(pool: Pool, /) -> Answer:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
-from typing import Final
-
-import grpc
+from typing import TYPE_CHECKING, Final
 
 from botshard.logs import fields
 from botshard.oip.errors import BodyTooLargeError, InvalidInputError, UnencodableOutputError
@@ -20,9 +18,13 @@ from kserve_runtimes.core.errors import (
     NoRoomError,
     PoolNotReadyError,
     PredictFailedError,
+    SdkUnavailableError,
     UnknownBotError,
     UnknownVersionError,
 )
+
+if TYPE_CHECKING:
+    import grpc
 
 __all__ = ["Problem", "problem_of"]
 
@@ -30,20 +32,21 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_RETRY_S: Final = 1.0
 
-_TABLE: Final[tuple[tuple[type[Exception], int, grpc.StatusCode], ...]] = (
-    (UnknownBotError, 404, grpc.StatusCode.NOT_FOUND),
-    (UnknownVersionError, 404, grpc.StatusCode.NOT_FOUND),
-    (MisdirectedError, 421, grpc.StatusCode.FAILED_PRECONDITION),
-    (BodyTooLargeError, 413, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (InvalidInputError, 400, grpc.StatusCode.INVALID_ARGUMENT),
-    (DeadlineExceededError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (TimeoutError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (LoadFailedError, 503, grpc.StatusCode.UNAVAILABLE),
-    (NoRoomError, 503, grpc.StatusCode.UNAVAILABLE),
-    (PoolNotReadyError, 503, grpc.StatusCode.UNAVAILABLE),
-    (StoreError, 503, grpc.StatusCode.UNAVAILABLE),
-    (PredictFailedError, 500, grpc.StatusCode.INTERNAL),
-    (UnencodableOutputError, 500, grpc.StatusCode.INTERNAL),
+_TABLE: Final[tuple[tuple[type[Exception], int, str], ...]] = (
+    (UnknownBotError, 404, "NOT_FOUND"),
+    (UnknownVersionError, 404, "NOT_FOUND"),
+    (MisdirectedError, 421, "FAILED_PRECONDITION"),
+    (BodyTooLargeError, 413, "RESOURCE_EXHAUSTED"),
+    (InvalidInputError, 400, "INVALID_ARGUMENT"),
+    (DeadlineExceededError, 504, "DEADLINE_EXCEEDED"),
+    (TimeoutError, 504, "DEADLINE_EXCEEDED"),
+    (LoadFailedError, 503, "UNAVAILABLE"),
+    (NoRoomError, 503, "UNAVAILABLE"),
+    (PoolNotReadyError, 503, "UNAVAILABLE"),
+    (SdkUnavailableError, 503, "UNAVAILABLE"),
+    (StoreError, 503, "UNAVAILABLE"),
+    (PredictFailedError, 500, "INTERNAL"),
+    (UnencodableOutputError, 500, "INTERNAL"),
 )
 
 
@@ -52,10 +55,18 @@ class Problem:
     """An error as its client sees it."""
 
     status: int
-    code: grpc.StatusCode
+    code_name: str
+    """gRPC's."""
     text: str
     retry_after_s: int | None = None
     """Whole seconds, at least 1; None: trying again does not help."""
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The code itself. Most replicas never ask, so gRPC is imported when one does."""
+        import grpc
+
+        return grpc.StatusCode[self.code_name]
 
 
 def problem_of(error: Exception, /) -> Problem:
@@ -64,7 +75,7 @@ def problem_of(error: Exception, /) -> Problem:
         if isinstance(error, kind):
             return Problem(status, code, str(error) or "the deadline is over", _retry_after_s(error, status))
     log.error("request failed by a defect", exc_info=error, extra=fields(kind=type(error).__name__))
-    return Problem(500, grpc.StatusCode.INTERNAL, f"internal error ({type(error).__name__}); the server's log has more")
+    return Problem(500, "INTERNAL", f"internal error ({type(error).__name__}); the server's log has more")
 
 
 def _retry_after_s(error: Exception, status: int) -> int | None:

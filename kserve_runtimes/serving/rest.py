@@ -117,6 +117,8 @@ class PoolApplication:
     def _route_pool(self, path: list[str]) -> tuple[str, Endpoint] | None:  # noqa: PLR0911 - one return a route
         pool = self._pool
         match path:
+            case ["", "metrics"]:
+                return "GET", lambda request: models.metrics(pool, request)
             case ["", "v2"]:
                 return "GET", models.server
             case ["", "v2" | "v1", "models"]:

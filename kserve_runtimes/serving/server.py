@@ -1,11 +1,7 @@
-"""KServe's `ModelServer` around a pool: our socket, our event loop, a drain that ends as soon as nothing is left."""
+"""KServe's `ModelServer` over a pool: its endpoints and its gRPC, behind the sockets that are ours."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import socket
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -13,21 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from botshard.http1.asgi import Application
-from botshard.http1.limits import Limits
-from botshard.http1.server import Http1Server
-from botshard.logs import fields
 from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.grpc_server import PoolGrpcServer
-from kserve_runtimes.serving.hot import PoolFront
 from kserve_runtimes.serving.messages import json_answer
 from kserve_runtimes.serving.repository import BotDataPlane, BotRepository
-from kserve_runtimes.serving.rest import PoolApplication
 from kserve_runtimes.serving.sdk import ModelRepositoryExtension, ModelServer, RESTServer, application
-from kserve_runtimes.serving.sharing import ArtifactShare
 
 __all__ = ["PoolServer"]
-
-log = logging.getLogger(__name__)
 
 
 class _SdkRest(RESTServer):  # type: ignore[misc]
@@ -45,62 +33,27 @@ class _SdkRest(RESTServer):  # type: ignore[misc]
 
 
 class PoolServer(ModelServer):  # type: ignore[misc]
-    """A KServe model server whose models are the bots of a pool.
+    """A KServe model server whose models are the bots of a pool; it stands behind `replica_server.py`, which listens.
 
     Made in two steps, since the first is slow and can be done once for many replicas, before a fork: the constructor
-    builds the SDK's application; `serve` binds it to a pool and a socket.
+    builds the SDK's application; `bind` gives it a pool.
     """
 
     def __init__(self) -> None:
         self.repository = BotRepository()
         super().__init__(registered_models=self.repository, workers=1, enable_grpc=False)
         self.dataplane = BotDataPlane(self.repository)
-        self._behind: Application = _SdkRest(self.dataplane).create_application()
-        self._stop: asyncio.Event | None = None
-        self._is_draining = False
+        self.application: Application = _SdkRest(self.dataplane).create_application()
 
-    async def serve(
-        self,
-        inference: Inference,
-        /,
-        *,
-        listener: socket.socket,
-        grpc_port: int,
-        max_body_bytes: int,
-        grace_s: float,
-        on_listening: Callable[[], None],
-        share: ArtifactShare | None = None,
-    ) -> None:
-        """Answer requests for a pool on `listener` until `drain`; returns when everything in flight was answered."""
-        pool = inference.pool
+    def bind(self, inference: Inference, /) -> None:
+        """Answer for its pool from now on."""
         self.repository.bind(inference)
-        front = PoolFront(inference, max_body_bytes=max_body_bytes)
-        http = Http1Server(
-            PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes, share=share),
-            recognise=front.recognise,
-            refuse=front.refuse,
-            limits=Limits(max_body_bytes=max_body_bytes),
-        )
-        grpc: PoolGrpcServer | None = None
-        if grpc_port:
-            grpc = PoolGrpcServer(grpc_port, self.dataplane, pool, max_body_bytes=max_body_bytes, grace_s=grace_s)
-            await grpc.listen()
-        self._stop = stop = asyncio.Event()
-        await http.listen([listener])
-        on_listening()
-        if not self._is_draining:
-            await stop.wait()
-        cut_off = await http.drain(grace_s)
-        if cut_off:
-            log.warning("requests cut off", extra=fields(count=cut_off, grace_s=grace_s))
-        if grpc is not None:
-            await grpc.stop()
 
-    def drain(self) -> None:
-        """Take no new connection, answer what is in flight, close what is idle."""
-        self._is_draining = True
-        if self._stop is not None:
-            self._stop.set()
+    def grpc(self, port: int, *, max_body_bytes: int, grace_s: float) -> PoolGrpcServer:
+        """A server of gRPC for the pool; it does not listen yet."""
+        return PoolGrpcServer(
+            port, self.dataplane, self.repository.pool, max_body_bytes=max_body_bytes, grace_s=grace_s
+        )
 
 
 async def _http_error(_: Any, error: Exception) -> Any:

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from botshard.bots.architectures import ARCHITECTURES
-from botshard.bots.bot_document import FORMATS, BotDocument
+from botshard.bots.bot_document import BotDocument
 from botshard.bots.bot_file import read_bot_folder
+from botshard.bots.formats import FORMATS
 from botshard.bots.saved_model_operators import OPERATORS
 from botshard.bots.strict_yaml import read_yaml
 from tests.bots.folders import write_weights

@@ -110,7 +110,7 @@ class Replica:
         )
         os.close(self._lifeline_read)
         self.exit_code: int | None = None
-        self.http = urllib3.PoolManager(retries=False, timeout=20.0, maxsize=64)
+        self.http = urllib3.PoolManager(retries=False, timeout=60.0, maxsize=64)
 
     def __enter__(self) -> Self:
         return self

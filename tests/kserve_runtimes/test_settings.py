@@ -43,6 +43,7 @@ def test_every_default_is_as_documented() -> None:
         threads=1,
         device="auto",
         encoding_cache_bytes=0,
+        sdk="quiet",
         request_timeout_s=None,
         grace_s=25.0,
         log_format="text",

@@ -32,7 +32,7 @@ def _infer(**changes: Any) -> dict[str, Any]:
         pytest.param("/v2/models/text/versions/one/infer", 404, "version 1 is", id="no version at all"),
         pytest.param("/v2/nothing", 404, "Not Found", id="unknown route"),
         pytest.param("/v2/models/text/ready", 405, "use GET or HEAD", id="wrong method"),
-        pytest.param("/metrics", 405, "Method Not Allowed", id="wrong method of the SDK's"),
+        pytest.param("/", 405, "Method Not Allowed", id="wrong method of the SDK's"),
     ],
 )
 def test_a_post_that_cannot_be_answered_says_why(served: Served, path: str, status: int, said: str) -> None:

@@ -67,7 +67,7 @@ def _is_alive(pid: int) -> bool:
 
 _COUNT_IMPORTS = """
 import sys
-from kserve_runtimes.main import import_framework
+from kserve_runtimes.frameworks import import_framework
 import_framework("torch", programs=True)
 before = set(sys.modules)
 import torch.export

@@ -13,6 +13,7 @@ from botshard.oip.errors import InvalidInputError
 from botshard.oip.tensors import Tensor
 from botshard.processing import ModelOutputError
 from botshard.processing.frame import MAX_TEXT_CHARS
+from botshard.processing.parameters import fields_of
 from botshard.processing.registry import all_steps, step_names
 from botshard.processing.step import Phase
 from botshard.sharding.catalog import TensorSpec
@@ -248,8 +249,8 @@ def test_every_step_is_found_and_described() -> None:
     assert sorted([*step_names(Phase.PRE), *step_names(Phase.POST)]) == sorted(all_steps())
     sections = dict(zip(described, text.split("\n### `")[1:], strict=True))
     for name, step in all_steps().items():
-        for field, info in step.parameters.model_fields.items():
-            assert f"| `{info.alias or field}` |" in sections[name], f"{name}.{field} is not described"
+        for field in fields_of(step.parameters):
+            assert f"| `{field}` |" in sections[name], f"{name}.{field} is not described"
 
 
 def test_frameworks_are_not_imported() -> None:

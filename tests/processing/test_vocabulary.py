@@ -78,7 +78,7 @@ def test_a_file_outside_the_folder_is_refused(name: str) -> None:
         pytest.param({"terms": "a"}, "terms: must be a list of texts, or {file: NAME}", id="text"),
         pytest.param({"terms": {"path": "a"}}, "terms: must be a list of texts, or {file: NAME}", id="other key"),
         pytest.param({"terms": ["a"], "idf": [1, 2]}, "idf: must be one number for each of the 1 terms", id="idf"),
-        pytest.param({"terms": ["a"], "idf": [float("inf")]}, "idf: must be finite numbers", id="infinite idf"),
+        pytest.param({"terms": ["a"], "idf": [float("inf")]}, "idf[0]: must be a finite number", id="infinite idf"),
         pytest.param({"terms": ["a"], "idf": 3}, "idf: must be a list", id="idf number"),
     ],
 )

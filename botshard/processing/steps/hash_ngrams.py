@@ -19,12 +19,12 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.ranges import Range
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 from botshard.processing.weights import Norm, Weights, normalise, weigh
 
 __all__ = ["MAX_FEATURES", "STEP", "HashNgramsParameters"]
@@ -39,20 +39,19 @@ _CHAR_SEED: Final = crc32(b"c")
 class HashNgramsParameters(Parameters):
     """At least one of `words` and `chars`."""
 
-    features: int = Field(ge=1, le=MAX_FEATURES)
+    features: int = parameter(at_least=1, at_most=MAX_FEATURES)
     words: Range | None = None
     chars: Range | None = None
     signed: bool = True
     weights: Weights = "counts"
     norm: Norm = "l2"
     input: str | None = None
-    into: str | None = Field(default=None, min_length=1)
+    into: str | None = parameter(default=None, shortest=1)
 
-    @model_validator(mode="after")
-    def _some_ngrams(self) -> HashNgramsParameters:
+    def check(self) -> None:
+        """Raises: ValueError."""
         if self.words is None and self.chars is None:
             raise ValueError("given words, chars or both, as in words: [1, 2]")
-        return self
 
 
 def _compile(parameters: HashNgramsParameters, scope: Scope) -> Apply:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters
 from botshard.processing.scope import Column, Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "KeepParameters"]
 

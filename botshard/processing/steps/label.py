@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters
 from botshard.processing.scope import Column, Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 from botshard.processing.terms import Terms
 
 __all__ = ["STEP", "LabelParameters"]

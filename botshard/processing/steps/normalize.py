@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "NormalizeParameters"]
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "RegexExtractParameters"]
 
@@ -16,7 +15,7 @@ __all__ = ["STEP", "RegexExtractParameters"]
 class RegexExtractParameters(Parameters):
     """`group` 0 is the whole match; a group is named by number or by its name."""
 
-    pattern: str = Field(min_length=1)
+    pattern: str = parameter(shortest=1)
     group: int | str = 0
     otherwise: Literal["keep", "empty"] = "keep"
     """What becomes of a text in which nothing, or not the group, matches."""

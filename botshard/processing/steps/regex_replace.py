@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
-
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "RegexReplaceParameters"]
 
@@ -16,8 +15,8 @@ __all__ = ["STEP", "RegexReplaceParameters"]
 class RegexReplaceParameters(Parameters):
     r"""`with` may refer to groups: `\1`, `\g<name>`."""
 
-    pattern: str = Field(min_length=1)
-    replacement: str = Field(alias="with", max_length=256)
+    pattern: str = parameter(shortest=1)
+    replacement: str = parameter(alias="with", longest=256)
     input: str | None = None
 
 

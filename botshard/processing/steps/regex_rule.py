@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "RegexRuleParameters"]
 
@@ -14,9 +13,9 @@ __all__ = ["STEP", "RegexRuleParameters"]
 class RegexRuleParameters(Parameters):
     """The pattern is looked for anywhere in the text as the client sent it."""
 
-    pattern: str = Field(min_length=1)
-    label: str = Field(min_length=1)
-    certainty: float | None = Field(default=None, allow_inf_nan=False)
+    pattern: str = parameter(shortest=1)
+    label: str = parameter(shortest=1)
+    certainty: float | None = parameter(default=None)
     """What the score of such a text becomes; None: it stays what it was."""
     input: str | None = None
     output: str = "label"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Column, Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "SoftmaxParameters"]
 
@@ -16,7 +16,7 @@ class SoftmaxParameters(Parameters):
     """A `temperature` above 1 makes the probabilities more even, below 1 less."""
 
     input: str | None = None
-    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    temperature: float = parameter(default=1.0, above=0)
     output: str = "probabilities"
 
 

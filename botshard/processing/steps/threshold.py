@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 
 __all__ = ["STEP", "ThresholdParameters"]
 
@@ -14,8 +13,8 @@ __all__ = ["STEP", "ThresholdParameters"]
 class ThresholdParameters(Parameters):
     """A score of exactly `min` keeps its label. The score stays what it was."""
 
-    min: float = Field(allow_inf_nan=False)
-    fallback: str = Field(min_length=1)
+    min: float = parameter()
+    fallback: str = parameter(shortest=1)
     output: str = "label"
     score: str = "score"
 

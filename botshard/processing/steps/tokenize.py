@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from pydantic import Field
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 from botshard.processing.terms import Terms
 
 __all__ = ["MAX_LENGTH", "STEP", "TokenizeParameters"]
@@ -24,13 +24,13 @@ class TokenizeParameters(Parameters):
     """A term's id is `firstId` plus its place in the list, from 0."""
 
     terms: Terms
-    length: int = Field(ge=1, le=MAX_LENGTH)
+    length: int = parameter(at_least=1, at_most=MAX_LENGTH)
     """Ids a row: longer texts are cut at their end, shorter ones filled with `padId`."""
-    pad_id: int = Field(default=0, ge=0, le=_INT32_MAX)
-    unknown_id: int = Field(default=1, ge=0, le=_INT32_MAX)
-    first_id: int = Field(default=2, ge=0, le=_INT32_MAX)
+    pad_id: int = parameter(default=0, at_least=0, at_most=_INT32_MAX)
+    unknown_id: int = parameter(default=1, at_least=0, at_most=_INT32_MAX)
+    first_id: int = parameter(default=2, at_least=0, at_most=_INT32_MAX)
     input: str | None = None
-    into: str | None = Field(default=None, min_length=1)
+    into: str | None = parameter(default=None, shortest=1)
 
 
 def _compile(parameters: TokenizeParameters, scope: Scope) -> Apply:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.scope import Column, Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 from botshard.processing.terms import Terms
 
 __all__ = ["STEP", "TopKParameters"]
@@ -16,7 +16,7 @@ __all__ = ["STEP", "TopKParameters"]
 class TopKParameters(Parameters):
     """Equal scores stand in the order of their labels. Without `labels` those of the step before are taken."""
 
-    k: int = Field(ge=1)
+    k: int = parameter(at_least=1)
     labels: Terms | None = None
     input: str | None = None
     output: str = "top_labels"

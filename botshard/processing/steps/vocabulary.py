@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from botshard.processing.frame import Frame
+from botshard.processing.parameters import Parameters, parameter
 from botshard.processing.ranges import Range
 from botshard.processing.scope import Scope
-from botshard.processing.step import Apply, Parameters, Phase, Step
+from botshard.processing.step import Apply, Phase, Step
 from botshard.processing.terms import Terms
 from botshard.processing.weights import Norm, Weights, normalise, weigh
 
@@ -27,11 +25,11 @@ class VocabularyParameters(Parameters):
     terms: Terms
     words: Range = (1, 1)
     weights: Weights = "counts"
-    idf: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    idf: tuple[float, ...] | None = None
     """A factor a term, in the order of the terms."""
     norm: Norm = "l2"
     input: str | None = None
-    into: str | None = Field(default=None, min_length=1)
+    into: str | None = parameter(default=None, shortest=1)
 
 
 def _compile(parameters: VocabularyParameters, scope: Scope) -> Apply:
@@ -59,8 +57,6 @@ def _factors(parameters: VocabularyParameters, terms_count: int, scope: Scope) -
     factors = parameters.idf
     if factors is None:
         return None
-    if not all(map(math.isfinite, factors)):
-        scope.problem("idf", list(factors), "finite numbers")
     if terms_count and len(factors) != terms_count:
         scope.problem("idf", f"{len(factors)} numbers", f"one number for each of the {terms_count} terms")
     return np.array(factors, dtype=np.float32)
