@@ -4,11 +4,13 @@
 #   PYTHON=python3.12  interpreter that makes the environment (default: python3 if it is 3.11 … 3.13, else one that is)
 #   TORCH_INDEX=url    index to take PyTorch from, for instance PyTorch's own with CPU builds (default: pip's index)
 #   STORE=minio        `make demo` on MinIO (needs MINIO_BIN) instead of a folder
+#   BACKBONE=minilm    `make demo` with bots that are heads on a sentence encoder, which it installs
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
 STORE ?= file
+BACKBONE ?=
 TORCH_INDEX ?=
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do \
   "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v "$$name" && break; done)
@@ -38,8 +40,13 @@ $(stamp): constraints.txt pyproject.toml
 	  | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin
 	@rm -f $(VENV)/.installed-*; touch $@
 
+define with_backbone
+@set -o pipefail; $(bin)/python scripts/dependencies.py backbone-$(1) | $(bin)/python -m pip install --quiet -c constraints.txt -r /dev/stdin
+endef
+
 demo: install ## Train 200 bots, publish them, serve them, check every answer
-	$(bin)/python -m examples.demo --store $(STORE)
+	$(if $(BACKBONE),$(call with_backbone,$(BACKBONE)))
+	$(bin)/python -m examples.demo --store $(STORE) $(if $(BACKBONE),--backbone $(BACKBONE))
 
 test: install lint ## Run all checks and all tests
 	$(bin)/python -m pytest $(PYTEST_ARGS)
@@ -57,6 +64,8 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.pool
 	$(bin)/python -m benchmarks.overcommit
 	$(bin)/python -m benchmarks.cold
+	$(call with_backbone,minilm)
+	$(bin)/python -m benchmarks.encoder
 	$(bin)/python -m benchmarks.wake
 	$(bin)/python -m benchmarks.idle
 	$(bin)/python -m benchmarks.fleet

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
 from examples.corpus import Corpus
 
-__all__ = ["DEFAULT_COUNT", "FAMILIES", "HAND_OVER", "HAND_OVER_PATTERN", "OUT_OF_SCOPE", "BotPlan", "plan_bots"]
+__all__ = [
+    "DEFAULT_COUNT",
+    "DEFAULT_HEADS",
+    "FAMILIES",
+    "HAND_OVER",
+    "HAND_OVER_PATTERN",
+    "OUT_OF_SCOPE",
+    "BotPlan",
+    "plan_bots",
+    "plan_heads",
+]
 
 DEFAULT_COUNT: Final = 216
+DEFAULT_HEADS: Final = 40
 OUT_OF_SCOPE: Final = "out-of-scope"
 """The label of what a bot is not there for."""
 HAND_OVER: Final = "handover"
@@ -52,6 +63,8 @@ class BotPlan:
     """What it tells apart, sorted."""
     hands_over: bool
     """Whether a rule recognises, before any model's opinion, who wants to talk to a person."""
+    backbone: str | None = None
+    """The encoder that it is a head on; None: it makes its own features."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -63,6 +76,16 @@ def plan_bots(corpus: Corpus, count: int = DEFAULT_COUNT, seed: int = 1) -> list
     """`count` bots, the same ones for the same arguments, in equal shares of the four families."""
     rng = random.Random(seed)  # noqa: S311 - makes examples, keeps no secret
     return [_plan(corpus, index, rng) for index in range(count)]
+
+
+def plan_heads(corpus: Corpus, backbone: str, count: int = DEFAULT_HEADS, seed: int = 1) -> list[BotPlan]:
+    """`count` bots on a backbone, the same ones for the same arguments, in equal shares of its two families."""
+    plans = plan_bots(corpus, 2 * count, seed)
+    return [
+        replace(plan, framework="torch", format="safetensors", backbone=backbone)
+        for plan in plans
+        if plan.framework == "torch"
+    ]
 
 
 def _plan(corpus: Corpus, index: int, rng: random.Random) -> BotPlan:

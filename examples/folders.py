@@ -40,21 +40,14 @@ def _document(plan: BotPlan, settings: Hyperparameters) -> dict[str, Any]:
         "tenant": plan.tenant,
         "poolGroup": plan.group,
         "framework": plan.framework,
+        **({"backbone": plan.backbone} if plan.backbone else {}),
         "model": _model(plan, settings),
         "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1, 1]}],
         "outputs": [
             {"name": "label", "datatype": "BYTES", "shape": [-1, 1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
         ],
-        "preprocess": [
-            {"step": "normalize"},
-            {
-                "step": "hash-ngrams",
-                "features": settings.features,
-                "words": list(settings.words),
-                "chars": list(settings.chars),
-            },
-        ],
+        **({} if plan.backbone else {"preprocess": _features(settings)}),
         "postprocess": [
             {"step": "softmax"},
             {"step": "label", "labels": list(plan.labels)},
@@ -63,6 +56,12 @@ def _document(plan: BotPlan, settings: Hyperparameters) -> dict[str, Any]:
         ],
         "resources": {"ratePerSecond": _RATES_PER_S[plan.group]},
     }
+
+
+def _features(settings: Hyperparameters) -> list[dict[str, Any]]:
+    words, chars = list(settings.words), list(settings.chars)
+    ngrams = {"step": "hash-ngrams", "features": settings.features, "words": words, "chars": chars}
+    return [{"step": "normalize"}, ngrams]
 
 
 def _model(plan: BotPlan, settings: Hyperparameters) -> dict[str, Any]:

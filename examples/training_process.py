@@ -59,7 +59,11 @@ def _student(plan: BotPlan, lesson: Lesson, places: dict[str, int]) -> _Student:
 
 
 def _features(plan: BotPlan, texts: list[str], settings: Hyperparameters) -> Floats:
-    """The `(texts, features)` that the bots' own steps make: the same for all, so any plan will do."""
+    """The `(texts, features)` that the bots' steps or their backbone make: the same for all, so any plan will do."""
+    if plan.backbone is not None:
+        from examples.backbone import encode
+
+        return encode(plan.backbone, texts)
     pipeline = compile_pipeline(spec_of(plan, settings), Path())
     (features,) = pipeline.before({"text": Tensor.of("text", texts)}).values()
     return features

@@ -8,13 +8,17 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from botshard.sharding.catalog import BotSpec, TensorSpec
-from botshard.sharding.errors import TerminalError
+from botshard.sharding.errors import InvalidDocumentError, Problem, TerminalError
 from botshard.sharding.ids import Framework as FrameworkName
-from kserve_runtimes.core.model import Framework, Model
+from kserve_runtimes.core.model import Framework, HeadFramework, Model
 from kserve_runtimes.declared.models import DeclaredModels, is_declared
 from kserve_runtimes.late import Imports
+
+if TYPE_CHECKING:
+    from botshard.bots.backbones import Backbones
 
 __all__ = ["FrameworkUnavailableError", "LateFramework", "import_framework", "make_framework"]
 
@@ -59,13 +63,24 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 
 
-def make_framework(name: FrameworkName, /, *, threads: int) -> Framework:
-    """What loads models of a framework, imported now; it starts threads of its own when it is used."""
+def make_framework(
+    name: FrameworkName, /, *, threads: int, device: str = "cpu", encoding_cache_bytes: int = 0
+) -> Framework:
+    """What loads models of a framework, imported now; it starts threads of its own when it is used.
+
+    Args:
+        name: which.
+        threads: that an operation may use.
+        device: `auto`, `cpu` or `cuda`; of PyTorch alone.
+        encoding_cache_bytes: bound on what a backbone remembers; 0: nothing.
+
+    Raises: InvalidDocumentError for `cuda` where there is none.
+    """
     match name:
         case "torch":
             from kserve_runtimes.torch.framework import TorchFramework
 
-            return TorchFramework(threads=threads)
+            return TorchFramework(threads=threads, device=device, encoding_cache_bytes=encoding_cache_bytes)
         case _:
             from kserve_runtimes.tensorflow.framework import TensorFlowFramework
 
@@ -106,16 +121,44 @@ class LateFramework:
         declared = self._declared
         if declared is not None and is_declared(spec):
             return declared.load(spec, folder, inputs)
-        return self._there(spec).load(spec, folder, inputs)
+        return self._there(f"bot {spec.id}").load(spec, folder, inputs)
 
-    def _there(self, spec: BotSpec) -> Framework:
+    def load_head(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec], *, backbones: Backbones) -> Model:
+        """The model; see `kserve_runtimes.core.model.HeadFramework`.
+
+        Raises: FrameworkUnavailableError, and what the framework raises.
+        """
+        framework = self._there(f"bot {spec.id}")
+        if isinstance(framework, HeadFramework):
+            return framework.load_head(spec, folder, inputs, backbones=backbones)
+        expected = f"left out: {self.name} has no backbones"
+        raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("backbone", spec.backbone, expected)])
+
+    @property
+    def shared_bytes(self) -> int:
+        """Measured bytes of the backbones in memory."""
+        return self._framework.shared_bytes if isinstance(self._framework, HeadFramework) else 0
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Bytes of a GPU's memory in use; None: none is used."""
+        return self._framework.device_bytes if isinstance(self._framework, HeadFramework) else None
+
+    def use(self) -> None:
+        """Import it now.
+
+        Raises: FrameworkUnavailableError, and what the framework raises when it is made.
+        """
+        self._there("the replica")
+
+    def _there(self, who: str) -> Framework:
         with self._lock:
             if self._framework is None:
                 try:
                     with self._imports.alone():
                         framework = self._make()
                 except ImportError as error:
-                    reason = f"bot {spec.id} needs {self.name}, which cannot be imported here: {error}"
+                    reason = f"{who} needs {self.name}, which cannot be imported here: {error}"
                     raise FrameworkUnavailableError(reason) from error
                 # No bot of this framework is there yet, so nothing is frozen that would have to be collected later.
                 gc.freeze()

@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 import uvloop
@@ -38,6 +39,7 @@ from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
 from kserve_runtimes.declared.models import DeclaredModels
 from kserve_runtimes.frameworks import LateFramework, make_framework
+from kserve_runtimes.gpu import wants_gpu
 from kserve_runtimes.late import Imports
 from kserve_runtimes.serving.behind import Behind
 from kserve_runtimes.serving.replica_server import ReplicaServer
@@ -106,9 +108,18 @@ def _siblings(settings: Settings, store: ObjectStore) -> Siblings:
 
 
 def _late_framework(settings: Settings, imports: Imports) -> LateFramework:
-    name, threads = settings.framework, settings.threads
-    declared = DeclaredModels() if name == "torch" else None
-    return LateFramework(name, imports, lambda: make_framework(name, threads=threads), declared=declared)
+    make = partial(
+        make_framework,
+        settings.framework,
+        threads=settings.threads,
+        device=settings.device,
+        encoding_cache_bytes=settings.encoding_cache_bytes,
+    )
+    by_numpy = settings.framework == "torch" and not wants_gpu(settings.device)
+    framework = LateFramework(settings.framework, imports, make, declared=DeclaredModels() if by_numpy else None)
+    if settings.device == "cuda":
+        framework.use()  # a GPU that is not there is told now, and not to each bot
+    return framework
 
 
 def _build_sdk_server(settings: Settings) -> PoolServer:
@@ -128,7 +139,7 @@ def _listener(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServer | None) -> int:
+async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServer | None) -> int:  # noqa: PLR0915 - constructs all
     listener = _listener(settings)
     store = open_store(settings.store_url, environ, make=False)
     notifier = Notifier(environ)
@@ -166,6 +177,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         base_rss_bytes=lambda: start_rss_bytes + imports.grown_bytes,
         url=settings.advertise_url if siblings is not None else None,
     )
+    reporter.device_bytes = lambda: framework.device_bytes
     inference = Inference(pool, models, threads=settings.threads)
     behind = Behind(
         pool,

@@ -13,9 +13,10 @@ from botshard.sharding.ids import Framework, PoolName, check_pool_name
 from botshard.sharding.units import parse_duration_s
 from botshard.store.reports import check_replica_url
 
-__all__ = ["FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read_settings"]
+__all__ = ["DEVICES", "FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read_settings"]
 
 FRAMEWORKS = ("torch", "tensorflow")
+DEVICES = ("auto", "cpu", "cuda")
 _SDK = ("quiet", "asked")
 LOG_FORMAT = "RUNTIME_LOG_FORMAT"
 """Also read by a zygote, which has no other settings."""
@@ -40,6 +41,8 @@ VARIABLES = (
     "RUNTIME_READY_SHARE",
     "RUNTIME_MAX_BODY",
     "RUNTIME_THREADS",
+    "RUNTIME_DEVICE",
+    "RUNTIME_ENCODING_CACHE",
     "RUNTIME_REQUEST_TIMEOUT_S",
     "RUNTIME_GRACE_S",
     "RUNTIME_SDK",
@@ -103,6 +106,10 @@ class Settings:
     """`RUNTIME_MAX_BODY`, 16Mi: the largest body, as sent and once inflated."""
     threads: int
     """`RUNTIME_THREADS`, 1: threads that run models, and threads a framework may use inside an operation."""
+    device: str
+    """`RUNTIME_DEVICE`, `auto`: where PyTorch runs models: `cpu`, `cuda`, or `auto`, a GPU where there is one."""
+    encoding_cache_bytes: int
+    """`RUNTIME_ENCODING_CACHE`, 0: bytes of encodings that a backbone remembers, for texts that come again; 0: none."""
     request_timeout_s: float | None
     """`RUNTIME_REQUEST_TIMEOUT_S`: deadline of a request; by default that of the pool's group in the table."""
     grace_s: float
@@ -151,6 +158,8 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         ready_share=reader.parsed("RUNTIME_READY_SHARE", _share, 1.0, "a number from 0 to 1"),
         max_body_bytes=reader.bytes("RUNTIME_MAX_BODY", 16 << 20),
         threads=reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256),
+        device=reader.choice("RUNTIME_DEVICE", DEVICES, DEVICES[0]),
+        encoding_cache_bytes=reader.bytes("RUNTIME_ENCODING_CACHE", 0),
         request_timeout_s=reader.parsed("RUNTIME_REQUEST_TIMEOUT_S", _duration, 0.0, _DURATION) or None,
         grace_s=reader.parsed("RUNTIME_GRACE_S", _duration, 25.0, _DURATION),
         sdk=reader.choice("RUNTIME_SDK", _SDK, "quiet"),

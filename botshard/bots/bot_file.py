@@ -110,6 +110,8 @@ def _check_model(folder: Path, reading: Reading, limits: Limits) -> tuple[tuple[
 
 def _check_model_input(spec: BotSpec, folder: Path, architecture: Architecture) -> list[Problem]:
     """Does what the client sends, after the steps, fit the network?"""
+    if spec.backbone is not None:
+        return _check_head_input(spec, folder)
     wanted = f"{architecture.input_datatype} {list(architecture.input_shape)}, what {architecture.kind} takes"
     where, how = ("preprocess", "steps that end in") if spec.preprocess else ("inputs", "one tensor of")
     given = compile_pipeline(spec, folder).model_inputs
@@ -122,6 +124,16 @@ def _check_model_input(spec: BotSpec, folder: Path, architecture: Architecture) 
             return []
     found = ", ".join(f"{tensor.name}: {tensor.datatype} {list(tensor.shape)}" for tensor in given)
     return [Problem(where, found or "no tensor", f"{how} {wanted}")]
+
+
+def _check_head_input(spec: BotSpec, folder: Path) -> list[Problem]:
+    """Does the backbone get one text a row?"""
+    given = compile_pipeline(spec, folder).model_inputs
+    if len(given) == 1 and given[0].datatype == "BYTES" and given[0].shape in ((-1,), (-1, 1)):
+        return []
+    where, how = ("preprocess", "steps that leave") if spec.preprocess else ("inputs", "one tensor of")
+    found = ", ".join(f"{tensor.name}: {tensor.datatype} {list(tensor.shape)}" for tensor in given)
+    return [Problem(where, found or "no tensor", f"{how} BYTES [-1, 1], the text that backbone {spec.backbone} takes")]
 
 
 def _check_labels(spec: BotSpec, architecture: Architecture) -> list[Problem]:

@@ -7,15 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from botshard.bots.backbones import head_problems
 from botshard.bots.bot_file import BotFolder, read_bot_folder
 from botshard.bots.limits import Limits
 from botshard.bots.spec_document import spec_to_document
 from botshard.sharding.catalog import Bot
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.ids import BotId, TenantId
+from botshard.store.backbones import list_backbones, read_backbone
+from botshard.store.base import ObjectStore
 from botshard.store.manifests import ArtifactManifest, describe_files
 
-__all__ = ["CheckedFolder", "check_folder", "compare_folders", "compare_with_catalog", "tenant_problem"]
+__all__ = [
+    "CheckedFolder",
+    "check_folder",
+    "compare_folders",
+    "compare_with_backbones",
+    "compare_with_catalog",
+    "tenant_problem",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,23 @@ def compare_with_catalog(checked: Sequence[CheckedFolder], known: Mapping[BotId,
         if one.bot is not None and entry is not None:
             one = _with_problem(one, tenant_problem(entry, one.bot.spec.tenant))  # noqa: PLW2901 - the same, refused
         compared.append(_with_problem(one, _rollout_problem(one, entry)))
+    return compared
+
+
+def compare_with_backbones(checked: Sequence[CheckedFolder], store: ObjectStore, /) -> list[CheckedFolder]:
+    """Refuse heads whose backbone is not there, or is not what they take; asks the store only if there are heads.
+
+    Raises: InvalidDocumentError for a damaged record of a backbone; StoreError.
+    """
+    named = {one.bot.spec.backbone for one in checked if one.bot is not None}
+    backbones = {name: read_backbone(store, name) for name in named if name is not None}
+    known = [one.name for one in list_backbones(store)] if None in backbones.values() else []
+    compared = []
+    for one in checked:
+        problems: list[Problem] = []
+        if one.bot is not None and one.bot.spec.backbone is not None:
+            problems = head_problems(one.bot.spec, backbones[one.bot.spec.backbone], known)
+        compared.append(replace(one, problems=(*one.problems, *problems)))
     return compared
 
 

@@ -46,7 +46,8 @@ def _what_it_is(path: Path) -> str | None:
     if path.is_file():
         with path.open("rb") as file:
             head = file.read(16)
-    if len(head) > 1 and head[0] == _PICKLE_PROTO and head[1] <= _NEWEST_PROTOCOL:
+    # Then an instruction, none of which is 0: so begins the length in front of some safetensors files' headers.
+    if len(head) > 1 and head[0] == _PICKLE_PROTO and head[1] <= _NEWEST_PROTOCOL and head[2:3] != b"\0":
         return "a pickle"
     if head.startswith(_HDF5_MAGIC):
         return "a legacy HDF5 model, whose Lambda layers are marshalled Python"

@@ -20,6 +20,7 @@ from botshard.bots.checked_folders import (
     CheckedFolder,
     check_folder,
     compare_folders,
+    compare_with_backbones,
     compare_with_catalog,
     tenant_problem,
 )
@@ -104,7 +105,7 @@ def publish(  # noqa: PLR0913 - all but the first two are options
     bounds, steps = limits or Limits(), _Steps(2 * len(paths), progress)
     checked = compare_folders(_in_parallel(lambda path: steps.after(check_folder(path, bounds)), paths, workers))
     known = read_bots(store, [one.bot_id for one in checked if one.bot_id is not None])
-    checked = compare_with_catalog(checked, known)
+    checked = compare_with_backbones(compare_with_catalog(checked, known), store)
     results = {index: _refused(one) for index, one in enumerate(checked)}
     publications = {
         index: _Publication(one.bot, one.manifest, now_s)

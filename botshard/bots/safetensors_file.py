@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from botshard.bots.architectures import Architecture
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.reading import parse_json
 
-__all__ = ["check_safetensors", "float32_layout", "safetensors_bytes"]
+__all__ = ["check_float32_tensors", "check_safetensors", "float32_layout", "safetensors_bytes"]
 
 _LENGTH = struct.Struct("<Q")
 _MOST_HEADER_BYTES = 16 << 20  # the reference reader allows 100 MB; 16 MiB is 100,000 tensors
@@ -41,23 +41,39 @@ class _Tensor:
 def check_safetensors(path: Path, architecture: Architecture | None, /) -> list[Problem]:
     """Every problem of the file, and every difference to the tensors that `architecture` declares (None: unknown)."""
     try:
-        header, data_bytes = _read_header(path)
-        tensors = {name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"}
-        _check_layout(tensors, data_bytes)
+        tensors = _read_tensors(path)
     except _BadFileError as error:
         return [error.problem]
     return _differences(tensors, architecture) if architecture is not None else []
 
 
-def float32_layout(path: Path, /) -> dict[str, tuple[tuple[int, ...], int]]:
+def check_float32_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], /, *, field: str) -> list[Problem]:
+    """Every problem of a file that must hold these tensors of float32, and may hold others; `field` names the file."""
+    try:
+        tensors = _read_tensors(path)
+    except _BadFileError as error:
+        return [Problem(field, error.problem.found, error.problem.expected)]
+    return [
+        Problem(field, "no such tensor" if found is None else f"{found.dtype} {list(found.shape)}", expected)
+        for name, shape in shapes.items()
+        if (found := tensors.get(name)) is None or (found.dtype, found.shape) != ("F32", shape)
+        for expected in (f"a file with tensor {name!r} as F32 {list(shape)}",)
+    ]
+
+
+def float32_layout(path: Path, /, *, only: Container[str] | None = None) -> dict[str, tuple[tuple[int, ...], int]]:
     """Where each tensor is: its shape, and the position of its first number from the begin of the file.
 
-    Raises: InvalidDocumentError where the file is no safetensors file of float32 tensors.
+    Args:
+        path: of the file.
+        only: names of tensors that are wanted; None: all.
+
+    Raises: InvalidDocumentError where the file is no safetensors file, or a tensor is not of float32.
     """
     try:
         header, data_bytes = _read_header(path)
-        tensors = {name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"}
-        _check_layout(tensors, data_bytes)
+        tensors = _tensors(header, data_bytes)
+        tensors = {name: tensor for name, tensor in tensors.items() if only is None or name in only}
         _check_float32(tensors)
     except _BadFileError as error:
         raise InvalidDocumentError(str(path), [error.problem]) from error
@@ -83,6 +99,16 @@ class _BadFileError(Exception):
     def __init__(self, found: str, expected: str) -> None:
         super().__init__(found)
         self.problem = Problem(_FIELD, found, f"a safetensors file with {expected}")
+
+
+def _read_tensors(path: Path) -> dict[str, _Tensor]:
+    return _tensors(*_read_header(path))
+
+
+def _tensors(header: Mapping[str, object], data_bytes: int) -> dict[str, _Tensor]:
+    tensors = {name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"}
+    _check_layout(tensors, data_bytes)
+    return tensors
 
 
 def _read_header(path: Path) -> tuple[Mapping[str, object], int]:

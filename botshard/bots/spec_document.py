@@ -75,6 +75,8 @@ def read_document(document: object, /) -> Reading:
     if "model" not in bad:
         architecture, found = _check_model(checked.model, None if "framework" in bad else checked.framework)
         problems += found
+        if not bad & {"framework", "backbone"} and checked.backbone is not None:
+            problems += _check_head(checked, architecture)
     for section, tensors in (("inputs", checked.inputs), ("outputs", checked.outputs)):
         problems += _check_names(section, tensors) if section not in bad else []
     if architecture is not None and not bad & {"outputs", "postprocess"} and not checked.postprocess:
@@ -141,6 +143,17 @@ def _check_model(model: ModelDocument, framework: str | None) -> tuple[Architect
         return None, problems
     architecture, found = read_architecture(model.architecture, "model.architecture")
     return architecture, problems + found
+
+
+def _check_head(document: BotDocument, architecture: Architecture | None) -> list[Problem]:
+    """A bot on a backbone is a head: a declared network over the numbers that the backbone makes of a text."""
+    if document.model.format != "safetensors":
+        expected = "left out with this format: bots on a backbone are declared networks (safetensors)"
+        return [Problem.of("backbone", document.backbone, expected)]
+    if architecture is not None and architecture.input_datatype != "FP32":
+        expected = "linear or mlp, which take the numbers that a backbone makes of a text"
+        return [Problem.of("model.architecture.name", architecture.kind, expected)]
+    return []
 
 
 def _check_names(section: str, tensors: list[TensorDocument]) -> list[Problem]:

@@ -38,6 +38,7 @@ class CommandEntry:
 COMMANDS = (
     CommandEntry("init", "authoring", "init", "Make a folder with a bot to start from."),
     CommandEntry("publish", "authoring", "publish", "Check folders of bots and store each as a new version."),
+    CommandEntry("backbone", "backbones", "backbone", "Store encoders that bots are heads on; list and show them."),
     CommandEntry("bots", "catalog", "bots", "List the bots of the catalog."),
     CommandEntry("show", "catalog", "show", "Show one bot: versions, pools, and how its replicas are."),
     CommandEntry("retire", "catalog", "retire", "Take bots out of service; their versions stay."),

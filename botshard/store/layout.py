@@ -6,6 +6,7 @@ catalog/<00…ff>.json          bots, by the first byte of their hash
 table/current.json            the routing table
 artifacts/<sha256>.json       an artifact's manifest, named by its own digest
 blobs/<2 hex>/<sha256>        contents of files, named by their digest
+backbones/<name>.json         which artifact a backbone is; never changed
 reports/<pool>/<replica>.json what one replica says of itself
 controller/status.json        what the shard controller says of itself
 controller/intents.json       what an operator asks of it beyond pool groups
@@ -18,10 +19,11 @@ import re
 
 from botshard.sharding.errors import CallerError
 from botshard.sharding.hashing import bot_hash, catalog_object_index
-from botshard.sharding.ids import BotId, PoolName
+from botshard.sharding.ids import BotId, PoolName, check_label
 
 __all__ = [
     "ARTIFACTS_PREFIX",
+    "BACKBONES_PREFIX",
     "BLOBS_PREFIX",
     "CATALOG_HEAD",
     "CATALOG_OBJECTS",
@@ -31,6 +33,7 @@ __all__ = [
     "REPORTS_PREFIX",
     "TABLE_CURRENT",
     "artifact_key",
+    "backbone_key",
     "blob_key",
     "catalog_key",
     "catalog_key_of",
@@ -46,6 +49,7 @@ CATALOG_HEAD = "catalog/head.json"
 TABLE_CURRENT = "table/current.json"
 ARTIFACTS_PREFIX = "artifacts/"
 BLOBS_PREFIX = "blobs/"
+BACKBONES_PREFIX = "backbones/"
 REPORTS_PREFIX = "reports/"
 CONTROLLER_STATUS = "controller/status.json"
 CONTROLLER_INTENTS = "controller/intents.json"
@@ -86,6 +90,13 @@ def is_digest(text: str, /) -> bool:
 def artifact_key(digest: str, /) -> str:
     """Key of the manifest with this sha256."""
     return f"{ARTIFACTS_PREFIX}{_checked(digest)}.json"
+
+
+def backbone_key(name: str, /) -> str:
+    """Key of the record of the backbone with this name."""
+    if check_label(name, "backbone") is not None:
+        raise CallerError(f"not the name of a backbone: {name!r}")
+    return f"{BACKBONES_PREFIX}{name}.json"
 
 
 def blob_key(sha256: str, /) -> str:

@@ -42,7 +42,7 @@ _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 _STATES = {str(state): state for state in Residency}
 _FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
-_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates", "url")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates", "url", "deviceBytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ class ReplicaReport:
     """Requests a second of bots that it holds no more: they fade as those of whoever has the bot now grow."""
     url: str | None = None
     """Where other replicas of its pool may get contents of artifacts from it: `http://host:port`; None: nowhere."""
+    device_bytes: int = 0
+    """Of a GPU's memory that it uses; 0: it has none."""
 
 
 def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
@@ -129,6 +131,8 @@ def encode_report(report: ReplicaReport, /) -> bytes:
     }
     if report.reloads_per_s:
         document["reloadsPerS"] = report.reloads_per_s
+    if report.device_bytes:
+        document["deviceBytes"] = report.device_bytes
     if report.left_rates:
         document["leftRates"] = dict(sorted(report.left_rates.items()))
     if report.url is not None:
@@ -186,6 +190,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
         reloads_per_s=reader.number("reloadsPerS") if "reloadsPerS" in reader.value else 0.0,
         left_rates=left_rates,
         url=reader.text("url", check_replica_url) if "url" in reader.value else None,
+        device_bytes=reader.integer("deviceBytes") if "deviceBytes" in reader.value else 0,
     )
     reader.finish(name)
     return report

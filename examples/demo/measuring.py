@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from botshard.bots.backbones import publish_backbone
 from botshard.bots.publish import publish
 from botshard.local.settings import StackFolder
 from botshard.sharding.catalog import FamilyKey
@@ -20,6 +21,7 @@ from botshard.sharding.routing import FamilyRoutes, GroupRoute, RoutingTable
 from botshard.sharding.units import KIBIBYTE
 from botshard.store.table import TableStore
 from botshard.store.urls import open_store
+from examples.backbone import encoder_folder
 from examples.demo.stack import wait_until
 from examples.training import TrainedBot
 
@@ -72,8 +74,10 @@ def measure_one_process_a_bot(folder: Path, bot: TrainedBot, environ: Mapping[st
     """Bytes of a server process of its own for one bot, after it has loaded it: what a web service a bot costs."""
     url = (folder / "store").as_uri()
     store = open_store(url, environ)
+    if bot.plan.backbone is not None:
+        publish_backbone(store, bot.plan.backbone, encoder_folder(bot.plan.backbone), now_s=int(time.time()))
     publish(store, [bot.folder], now_s=int(time.time()))
-    key = FamilyKey(GroupName(bot.plan.group), Framework(bot.plan.framework))
+    key = FamilyKey(GroupName(bot.plan.group), Framework(bot.plan.framework), bot.plan.backbone)
     family = family_id(key)
     pool = pool_name(key.group, family, 0)
     routes = FamilyRoutes(family, key, 0, {pool: "http://127.0.0.1:1"}, ((pool,),))

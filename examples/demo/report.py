@@ -85,7 +85,7 @@ class Report:
     def _bots_by_pool(self) -> dict[str, int]:
         homes: dict[str, int] = {}
         for bot in self.bots:
-            key = FamilyKey(GroupName(bot.plan.group), Framework(bot.plan.framework))
+            key = FamilyKey(GroupName(bot.plan.group), Framework(bot.plan.framework), bot.plan.backbone)
             for pool in self.table.lookup(family_id(key), bot_hash(bot.plan.id)) if self.table else ():
                 homes[pool.name] = homes.get(pool.name, 0) + 1
         return homes

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from botshard.bots.backbones import publish_backbone
 from botshard.bots.publish import publish
 from botshard.local.front import StackError
 from botshard.local.stack_process import StackProcess
@@ -19,12 +21,14 @@ from botshard.store.base import ObjectStore
 from botshard.store.reports import read_reports
 from botshard.store.table import TableStore
 from botshard.store.urls import open_store
-from examples.bots import plan_bots
+from examples.backbone import encoder_folder, encoder_width
+from examples.bots import plan_bots, plan_heads
 from examples.corpus import Corpus, load_corpus
 from examples.demo.asking import Comparison, ask_all, ask_once, measure_latency
 from examples.demo.measuring import cores, measure_one_process_a_bot, measure_stack
 from examples.demo.report import Report
 from examples.demo.stack import DemoError, minio, stack_in, wait_until
+from examples.hyperparameters import Hyperparameters
 from examples.training import TrainedBot, mean_accuracy, mean_out_of_scope_recall, train_bots
 
 __all__ = ["Demo"]
@@ -37,10 +41,13 @@ _PIPED_WIDTH = 120
 class Demo:
     """One run, in a folder of its own."""
 
-    def __init__(self, folder: Path, *, store: str, count: int, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *, store: str, count: int, environ: Mapping[str, str], backbone: str | None = None
+    ) -> None:
         self._folder = folder
         self._store_kind = store
         self._count = count
+        self._backbone = backbone
         self._environ = dict(environ)
         self._console = Console()
         if not self._console.is_terminal:
@@ -65,10 +72,14 @@ class Demo:
         corpus = load_corpus(self._environ)
         self._console.print(f"phrases: {corpus.name}; store: {self._store_kind}; {cores()} cores")
         bots = self._train(corpus)
+        if self._backbone is not None:
+            with self._step(f"publishing backbone {self._backbone}"):
+                publish_backbone(store, self._backbone, encoder_folder(self._backbone), now_s=int(time.time()))
         self._publish(store, [bot.folder for bot in bots])
         url = stack.wait_until_serving()
+        families = len({(bot.plan.group, bot.plan.framework) for bot in bots})
         with self._step("placing: every family gets its pools, realtime pools load their bots"):
-            wait_until(lambda: self._is_placed(stack, store, len(bots)), "the placing of all bots", within_s=90)
+            wait_until(lambda: self._is_placed(stack, store, families), "the placing of all bots", within_s=90)
         compared = self._ask(url, bots)
         realtime = [bot for bot in bots if bot.plan.group == "realtime" and bot.plan.framework == "torch"]
         with self._step(f"latency: {_LATENCY_REQUESTS} requests of one phrase, one after the other"):
@@ -99,9 +110,13 @@ class Demo:
         return not compared.differences
 
     def _train(self, corpus: Corpus) -> list[TrainedBot]:
-        plans = plan_bots(corpus, self._count)
+        settings = Hyperparameters()
+        plans = plan_bots(corpus, self._count) if self._backbone is None else []
+        if self._backbone is not None:
+            plans = plan_heads(corpus, self._backbone, self._count)
+            settings = replace(settings, features=encoder_width(self._backbone))
         with self._progress("training", len(plans)) as told:
-            return train_bots(plans, corpus, self._folder / "bots", progress=told)
+            return train_bots(plans, corpus, self._folder / "bots", progress=told, settings=settings)
 
     def _publish(self, store: ObjectStore, folders: Sequence[Path]) -> None:
         with self._progress("publishing", len(folders)) as told:
@@ -119,7 +134,7 @@ class Demo:
         with self._progress("asking", len(bots)) as told:
             return ask_all(url, bots, told)
 
-    def _is_placed(self, stack: StackProcess, store: ObjectStore, count: int) -> bool:
+    def _is_placed(self, stack: StackProcess, store: ObjectStore, families_wanted: int) -> bool:
         """Whether every family has its pools, and realtime pools have loaded all their bots."""
         found = TableStore(store).read()
         if found is None:
@@ -129,7 +144,7 @@ class Demo:
         awake = [status for status in statuses if status.name in found[0].pools]
         if not awake or any(status.phase not in (PoolPhase.READY, PoolPhase.ASLEEP) for status in awake):
             return False
-        return len(families) == min(4, count) and not any(family.targets for family in families)
+        return len(families) == families_wanted and not any(family.targets for family in families)
 
     def _sleep_and_wake(
         self, stack: StackProcess, url: str, bots: Sequence[TrainedBot], environ: Mapping[str, str]

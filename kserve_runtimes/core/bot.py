@@ -31,6 +31,7 @@ class LoadedBot:
         "id",
         "model",
         "sample_s",
+        "shared_bytes",
         "spec",
         "together",
         "version",
@@ -47,6 +48,8 @@ class LoadedBot:
         self._pipeline = pipeline
         self.footprint_bytes = model.footprint_bytes + deep_bytes(pipeline)
         """Measured bytes of the model and of what its steps hold."""
+        self.shared_bytes = 0
+        """Measured bytes of what it shares with the others (a backbone): they count once, in the replica's room."""
         self.build_s = 0.0
         """How long it took to make from files at hand, which is what having it again would cost; 0: not measured."""
         self.sample_s = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from botshard.bots.limits import Limits
 from botshard.bots.manifest_spec import spec_of_manifest
 from botshard.bots.model_files import check_model_files
 from botshard.processing.pipeline import compile_pipeline
-from botshard.sharding.catalog import Version
+from botshard.sharding.catalog import BotSpec, TensorSpec, Version
 from botshard.sharding.errors import InvalidDocumentError, Problem, TerminalError
 from botshard.sharding.ids import BotId
 from botshard.sharding.units import format_bytes
@@ -18,7 +19,7 @@ from botshard.store.artifact_cache import ArtifactCache
 from botshard.store.artifacts import cached_manifest
 from botshard.store.base import ObjectStore
 from kserve_runtimes.core.bot import LoadedBot
-from kserve_runtimes.core.model import Framework
+from kserve_runtimes.core.model import Framework, HeadFramework, Model
 from kserve_runtimes.core.warm_up import warm_up
 
 __all__ = ["BotLoader", "TooLargeError"]
@@ -62,12 +63,29 @@ class BotLoader:
         if problems:
             raise InvalidDocumentError(f"bot {bot_id} version {version.number}", problems)
         pipeline = compile_pipeline(spec, folder)
-        model = self.framework.load(spec, folder, pipeline.model_inputs)
+        model = self._load_model(spec, folder, pipeline.model_inputs)
         bot = LoadedBot(version=version, spec=spec, pipeline=pipeline, model=model)
+        bot.shared_bytes = self._shared_bytes
         bot.build_s = time.monotonic() - started_s
-        self._check_size(bot_id, bot.footprint_bytes, "measured")
+        with_shared = "measured, with its backbone" if bot.shared_bytes else "measured"
+        self._check_size(bot_id, bot.footprint_bytes + bot.shared_bytes, with_shared)
         warm_up(bot, folder)
         return bot
+
+    @property
+    def _shared_bytes(self) -> int:
+        return self.framework.shared_bytes if isinstance(self.framework, HeadFramework) else 0
+
+    def _load_model(self, spec: BotSpec, folder: Path, inputs: Sequence[TensorSpec]) -> Model:
+        if spec.backbone is None:
+            return self.framework.load(spec, folder, inputs)
+        if not isinstance(self.framework, HeadFramework):
+            expected = f"left out: {self.framework.name} has no backbones"
+            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("backbone", spec.backbone, expected)])
+        # Most pools have no backbone, and their first answer does not wait for this import.
+        from botshard.bots.backbones import Backbones
+
+        return self.framework.load_head(spec, folder, inputs, backbones=Backbones(self.store, self.cache))
 
     def _check_spec(self, bot_id: BotId, found_id: str, framework: str) -> None:
         problems = []

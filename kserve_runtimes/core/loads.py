@@ -61,6 +61,7 @@ class Loads:
             self._room.release(claim)
             raise
         entry.known_bytes = bot.footprint_bytes
+        self._room.share(bot.shared_bytes)
         if self._room.use(claim, bot.footprint_bytes):
             return Slot(bot, claim, loop.time() - started_s)
         self._room.release(claim)

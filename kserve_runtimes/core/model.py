@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 
-__all__ = ["Framework", "Model", "Together"]
+if TYPE_CHECKING:
+    from botshard.bots.backbones import Backbones
+
+__all__ = ["Framework", "HeadFramework", "Model", "Together"]
 
 
 class Model(Protocol):
@@ -65,5 +68,33 @@ class Framework(Protocol):
             inputs: what the model gets, after the bot's preprocessing, in order.
 
         Raises: anything; it becomes the reason of that bot's failure.
+        """
+        ...
+
+
+@runtime_checkable
+class HeadFramework(Protocol):
+    """What a framework has besides `Framework` if bots can be heads on a backbone: an encoder that they share."""
+
+    @property
+    def shared_bytes(self) -> int:
+        """Measured bytes of the backbones in memory. They are loaded with the first head, and stay."""
+        ...
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Bytes of a GPU's memory that this process uses; None: of none."""
+        ...
+
+    def load_head(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec], *, backbones: Backbones) -> Model:
+        """As `Framework.load`, of a bot whose spec names a backbone.
+
+        Args:
+            spec: the bot's spec.
+            folder: its artifact's files.
+            inputs: the text that the backbone gets.
+            backbones: where the backbone comes from if it is not in memory yet.
+
+        Returns: a model whose footprint is that of the head alone.
         """
         ...

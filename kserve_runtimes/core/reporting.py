@@ -61,6 +61,8 @@ class Reporter:
         self._url = url
         self.on_read: Callable[[Sequence[ReplicaReport]], None] = lambda _: None
         """Called with the reports of this pool when they are read at the start."""
+        self.device_bytes: Callable[[], int | None] = lambda: None
+        """Bytes of a GPU's memory in use; None: there is none."""
         self._wanted = asyncio.Event()
         self._problem: str | None = None
         self._written: ReplicaReport | None = None
@@ -145,6 +147,7 @@ class Reporter:
             reloads_per_s=round(residents.reloads.roll(now_s), 4),
             left_rates=_left_rates(bots, rates),
             url=self._url,
+            device_bytes=self.device_bytes() or 0,
         )
 
     def _forget_past(self) -> None:

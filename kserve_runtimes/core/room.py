@@ -56,6 +56,7 @@ class Room:
         self._evict = evict
         self._on_left = on_left
         self._claimed_bytes = 0
+        self._shared_bytes = 0
         self._waiting: deque[tuple[int, asyncio.Future[Claim]]] = deque()
         self._is_pump_scheduled = False
         self.used_bytes = 0
@@ -107,6 +108,18 @@ class Room:
             self.look_again()
         return True
 
+    def share(self, size_bytes: int, /) -> None:
+        """What bots share (a backbone) has so many bytes now, once for all of them and for good; others leave for it.
+
+        It is loaded with the first bot that needs it. Where nobody may leave yet, those who come next wait for it.
+        """
+        more_bytes = size_bytes - self._shared_bytes
+        if more_bytes > 0:
+            self._shared_bytes = size_bytes
+            self._claimed_bytes += more_bytes
+            self.used_bytes += more_bytes
+            self._make(0, evict=True)
+
     def release(self, claim: Claim, /) -> None:
         """The bot has left memory, or will not come."""
         self._claimed_bytes -= claim.bytes
@@ -136,7 +149,7 @@ class Room:
 
     def _granted(self, size_bytes: int, *, evict: bool = True) -> Claim | None:
         if self._budget_bytes is not None:
-            size_bytes = min(size_bytes, self._budget_bytes)
+            size_bytes = min(size_bytes, max(self._budget_bytes - self._shared_bytes, 0))
         if not self._make(size_bytes, evict=evict):
             return None
         self._claimed_bytes += size_bytes

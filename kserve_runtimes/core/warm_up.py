@@ -2,7 +2,8 @@
 
 A bot whose own sample fails is not served, so that a bad version never takes the place of a good one. Where its author
 gave none, a row is made up of the declared inputs: zeros, a short text, 1 where a size is free. Such a row warms and
-measures as well, but proves nothing: a bot may well refuse it, and is served nevertheless.
+measures as well, but proves nothing: a bot may well refuse it, and is served nevertheless. A bot on a backbone gets
+none: its encoder was warmed when it was loaded, and takes longer than what may run on the event loop.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def warm_up(bot: LoadedBot, folder: Path, /) -> None:
             raise SampleFailedError(str(error)) from error
         return
     request = made_up_row(bot.spec)
-    if request is None:
+    if request is None or bot.shared_bytes:
         return
     try:
         bot.sample_s = _warm_s(bot, request)
@@ -84,7 +85,7 @@ def _warm_s(bot: LoadedBot, request: InferenceRequest) -> float:
     """Seconds of the shortest of a few runs, one where that takes long already."""
     started_s = perf_counter()
     took_s = _run_s(bot, request)
-    for _ in range(1, _MOST_RUNS):
+    for _ in range(1, 1 if bot.shared_bytes else _MOST_RUNS):
         if perf_counter() - started_s > _PATIENCE_S:
             break
         took_s = min(took_s, _run_s(bot, request))

@@ -7,33 +7,59 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 import torch.export
 
 from botshard.bots.architectures import architecture_from_document
+from botshard.bots.backbones import Backbones
 from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model
 from kserve_runtimes.declared.models import DeclaredModels, is_declared
-from kserve_runtimes.torch.architectures import Dense, Forward, build
-from kserve_runtimes.torch.weights import map_weights
+from kserve_runtimes.torch.device import Device
+from kserve_runtimes.torch.device_models import DeviceModels
+from kserve_runtimes.torch.encoder import Encoder, Head
 
 __all__ = ["TorchFramework"]
 
 
 class TorchFramework:
-    """PyTorch on the CPU."""
+    """PyTorch on the CPU or on a GPU."""
 
     name = "torch"
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, device: str = "cpu", encoding_cache_bytes: int = 0) -> None:
+        """Choose the device.
+
+        Args:
+            threads: that an operation may use.
+            device: `auto`, `cpu` or `cuda`.
+            encoding_cache_bytes: bound on what each backbone remembers; 0: nothing.
+
+        Raises: InvalidDocumentError for `cuda` where there is none.
+        """
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
-        self._declared = DeclaredModels()
+        self._device = Device(device)
+        # Numpy is faster on the CPU, and needs no framework.
+        self._declared = DeviceModels(self._device) if self._device.is_cuda else DeclaredModels()
+        self._encoding_cache_bytes = encoding_cache_bytes
+        self._encoders: dict[str, Encoder] = {}
+        self._loading = Lock()
+
+    @property
+    def shared_bytes(self) -> int:
+        """Measured bytes of the backbones in memory."""
+        return sum(encoder.footprint_bytes for encoder in tuple(self._encoders.values()))
+
+    @property
+    def device_bytes(self) -> int | None:
+        """Bytes of a GPU's memory in use; None on the CPU."""
+        return self._device.used_bytes
 
     def load(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec]) -> Model:
         """The model; see `kserve_runtimes.core.model.Framework`."""
@@ -43,30 +69,32 @@ class TorchFramework:
                 raise InvalidDocumentError(f"bot {spec.id}", [Problem.of(f"inputs.{tensor.name}", "BYTES", expected)])
         if is_declared(spec):
             return self._declared.load(spec, folder, inputs)
-        path = folder / str(spec.model["file"])
-        if spec.model["format"] == "safetensors":
-            return _load_declared(spec, path, inputs)
-        return _load_program(spec, path)
+        return _load_program(spec, folder / str(spec.model["file"]), self._device)
 
+    def load_head(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec], *, backbones: Backbones) -> Model:
+        """The network over its backbone; see `kserve_runtimes.core.model.HeadFramework`."""
+        if [tensor.datatype for tensor in inputs] != ["BYTES"]:
+            names = ", ".join(f"{tensor.name}: {tensor.datatype}" for tensor in inputs)
+            expected = f"one text, which is what backbone {spec.backbone} takes"
+            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
+        encoder = self._encoder(str(spec.backbone), backbones)
+        takes = architecture_from_document(spec.model.get("architecture")).input_shape
+        if takes != (-1, encoder.width):
+            expected = f"one over the {encoder.width} numbers that backbone {encoder.name} makes of a text"
+            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("model.architecture", list(takes), expected)])
+        encoding = TensorSpec("encoding", "FP32", (-1, encoder.width))
+        return Head(encoder, self._declared.load(spec, folder, (encoding,)))
 
-class _Declared:
-    """A declared architecture over the tensors of a safetensors file."""
-
-    together = None
-
-    def __init__(self, forward: Forward, footprint_bytes: int) -> None:
-        self._forward = forward
-        self._dense = forward if isinstance(forward, Dense) else None
-        self.footprint_bytes = footprint_bytes
-
-    def predict(self, inputs: Mapping[str, Array], /) -> Mapping[str, Array]:
-        """`{"output": (rows, columns)}`."""
-        (array,) = inputs.values()
-        dense = self._dense
-        if dense is not None and len(array) <= dense.most_rows and array.dtype == np.float32:
-            return {"output": dense.few(array)}
-        with torch.inference_mode():
-            return {"output": self._forward(_tensor(array)).numpy()}
+    def _encoder(self, name: str, backbones: Backbones) -> Encoder:
+        """Loaded once, whichever thread is first; a failure is that bot's, and the next tries again."""
+        with self._loading:
+            encoder = self._encoders.get(name)
+            if encoder is None:
+                with backbones.use(name) as files:
+                    encoder = Encoder(files, self._device, cache_bytes=self._encoding_cache_bytes)
+                    encoder.encode(["hello"])  # reads the weights, so that no request has to wait for that
+                self._encoders[name] = encoder
+            return encoder
 
 
 class _Program:
@@ -74,8 +102,9 @@ class _Program:
 
     together = None
 
-    def __init__(self, program: torch.export.ExportedProgram, outputs: Sequence[str]) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, outputs: Sequence[str], device: Device) -> None:
         self._module = program.module()
+        self._device = device
         self._outputs = outputs
         constants = [value for value in program.constants.values() if isinstance(value, torch.Tensor)]
         tensors = [*program.state_dict.values(), *constants]
@@ -84,7 +113,7 @@ class _Program:
     def predict(self, inputs: Mapping[str, Array], /) -> Mapping[str, Array]:
         """The program's outputs, named by its own keys or in the declared order."""
         with torch.inference_mode():
-            result = self._module(*(_tensor(array) for array in inputs.values()))
+            result = self._module(*(self._device.put(array) for array in inputs.values()))
         if isinstance(result, torch.Tensor):
             return {"output": _array(result)}
         if isinstance(result, Mapping):
@@ -93,22 +122,15 @@ class _Program:
         return {name: _array(value) for name, value in zip(names, result, strict=True)}
 
 
-def _load_declared(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -> Model:
-    architecture = architecture_from_document(spec.model["architecture"])
-    if len(inputs) != 1:
-        names = ", ".join(tensor.name for tensor in inputs)
-        expected = f"one tensor for the model, which is what {architecture.kind} takes"
-        raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
-    weights = map_weights(path)
-    forward = build(architecture, weights, input_name=inputs[0].name)
-    return _Declared(forward, sum(tensor.nbytes for tensor in weights.values()))
-
-
-def _load_program(spec: BotSpec, path: Path) -> Model:
+def _load_program(spec: BotSpec, path: Path, device: Device) -> Model:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of deprecations within the loader, which its caller cannot act upon
         program = torch.export.load(path)
-        loaded = _Program(program, [output.name for output in spec.outputs])
+        if device.is_cuda:
+            from torch.export.passes import move_to_device_pass
+
+            program = move_to_device_pass(program, device.torch)
+        loaded = _Program(program, [output.name for output in spec.outputs], device)
     _forget_loading()
     return loaded
 
@@ -133,13 +155,8 @@ def _forget_loading() -> None:
         linecache.cache.pop(name, None)
 
 
-def _tensor(array: Array) -> torch.Tensor:
-    # Binary inputs are read-only views of the request's body; PyTorch wants memory that it might write to.
-    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
-
-
 def _array(value: Any) -> Array:
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"the program gives {type(value).__name__}, not a tensor")
-    array: Array = (value.float() if value.dtype is torch.bfloat16 else value).numpy()
+    array: Array = (value.float() if value.dtype is torch.bfloat16 else value).cpu().numpy()
     return array

@@ -31,7 +31,7 @@ def _statuses(results: list[PublishResult]) -> list[tuple[str, int | None]]:
 
 def test_a_published_bot_is_in_the_catalog_and_its_artifact_is_whole(store: ObjectStore, tmp_path: Path) -> None:
     """The entry names family, size, time and hints; the manifest gives the spec back, the files their content."""
-    folder = write_bot(tmp_path / "bot", {**GOOD, "resources": {"memory": "1Mi"}, "backbone": "b", "pin": "p"})
+    folder = write_bot(tmp_path / "bot", {**GOOD, "resources": {"memory": "1Mi"}, "pin": "p"})
     assert _statuses(publish(store, [folder], now_s=1_700_000_000)) == [("created", 1)]
     bot = read_bot(store, "acme-banking")
     model = (folder / "model.safetensors").read_bytes()
@@ -40,7 +40,7 @@ def test_a_published_bot_is_in_the_catalog_and_its_artifact_is_whole(store: Obje
     assert bot.latest.resources.memory_bytes == 1024**2
     assert (bot.latest.family_key.group, bot.latest.family_key.backbone, bot.latest.family_key.pin) == (
         "realtime",
-        "b",
+        None,
         "p",
     )
     spec = spec_from_document(read_manifest(store, bot.latest.artifact).spec)

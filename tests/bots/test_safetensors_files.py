@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from botshard.bots.architectures import ARCHITECTURES, architecture_from_document, read_architecture
+from botshard.bots.pickles import find_pickle
 from botshard.bots.safetensors_file import check_safetensors
 from botshard.sharding.errors import InvalidDocumentError
 from tests.bots.folders import write_weights
@@ -158,3 +159,14 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes, found: str) -
     (tmp_path / "model.safetensors").write_bytes(content)
     (problem,) = check_safetensors(tmp_path / "model.safetensors", None)
     assert found in problem.found
+
+
+@pytest.mark.parametrize("header_bytes", [128, 384, 640, 896, 1152, 1408])
+def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path, header_bytes: int) -> None:
+    """The length in front of a header may be the bytes that a pickle begins with; what follows it is not."""
+    header = json.dumps({"__metadata__": {"note": ""}}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", header_bytes) + header.ljust(header_bytes))
+    assert path.read_bytes()[0] == 0x80
+    assert find_pickle(path, "torch") is None
+    assert check_safetensors(path, None) == []

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from botshard.sharding.ids import check_bot_id, check_tenant_id
-from examples.bots import FAMILIES, BotPlan, plan_bots
+from examples.bots import FAMILIES, BotPlan, plan_bots, plan_heads
 from examples.corpus import Corpus, own_phrases
 from examples.folders import spec_of
 from examples.hyperparameters import Hyperparameters
@@ -75,3 +75,15 @@ def test_lessons_ask_what_they_did_not_teach(corpus: Corpus, plans: list[BotPlan
         assert set(lesson.answers) == set(plan.labels) | ({"handover"} if plan.hands_over else set())
         assert len(lesson.texts) == len(lesson.classes) == len(lesson.weights)
         assert set(lesson.classes) == set(range(len(plan.labels)))
+
+
+def test_heads_are_planned_for_one_backbone(corpus: Corpus) -> None:
+    """Forty bots of two families, each a network over what the encoder makes of a text, with no features of its own."""
+    plans = plan_heads(corpus, "minilm")
+    assert Counter((plan.group, plan.framework, plan.format, plan.backbone) for plan in plans) == {
+        (group, "torch", "safetensors", "minilm"): 20 for group in ("realtime", "non-realtime")
+    }
+    assert len({plan.id for plan in plans}) == 40
+    spec = spec_of(plans[0], Hyperparameters(features=384))
+    assert (spec.backbone, spec.preprocess) == ("minilm", ())
+    assert spec.model["architecture"]["layers"][0] == 384  # type: ignore[index]

@@ -53,6 +53,7 @@ class _Shelf:
         self.gate = threading.Event()
         self.gate.set()
         self.loads: list[BotId] = []
+        self.shared_bytes = 0
 
     def __call__(self, bot_id: BotId, version: Version, /) -> LoadedBot:
         """The bot."""
@@ -63,9 +64,11 @@ class _Shelf:
         tensors = (TensorSpec("x", "FP32", (-1, 1)),)
         spec = BotSpec(bot_id, TenantId("acme"), KEY.group, KEY.framework, tensors, tensors, {})
         pipeline = Pipeline(tensors, tensors, (), (), (), ())
-        return LoadedBot(
+        bot = LoadedBot(
             version=version, spec=spec, pipeline=pipeline, model=_Model(self.sizes.get(bot_id, MODEL_BYTES))
         )
+        bot.shared_bytes = self.shared_bytes
+        return bot
 
 
 async def _until(check: Callable[[], bool]) -> None:
@@ -116,6 +119,16 @@ async def test_the_least_asked_bot_leaves_for_one_that_is_asked_for(residents: R
     assert _resident(residents) == {A, C}
     assert residents.footprint_bytes <= MODEL_BYTES * 5 // 2
     assert residents.counts()[Residency.ABSENT] == 2
+
+
+async def test_what_bots_share_counts_once(residents: Residents, shelf: _Shelf) -> None:
+    """It takes room from the first bot on, however many come after; it stays when they leave."""
+    shelf.shared_bytes = MODEL_BYTES
+    await _ask(residents, A, B, C)
+    assert _resident(residents) == {C}
+    assert 2 * MODEL_BYTES <= residents.footprint_bytes <= MODEL_BYTES * 5 // 2
+    residents.evict(C)
+    assert residents.footprint_bytes == MODEL_BYTES
 
 
 async def test_a_bot_in_use_never_leaves(residents: Residents) -> None:

@@ -41,6 +41,8 @@ def test_every_default_is_as_documented() -> None:
         ready_share=1.0,
         max_body_bytes=16 << 20,
         threads=1,
+        device="auto",
+        encoding_cache_bytes=0,
         sdk="quiet",
         request_timeout_s=None,
         grace_s=25.0,
@@ -72,6 +74,8 @@ def test_all_problems_are_told_together() -> None:
         "RUNTIME_LOADERS": "two",
         "RUNTIME_READY_SHARE": "1.5",
         "RUNTIME_LOG_LEVEL": "LOUD",
+        "RUNTIME_DEVICE": "tpu",
+        "RUNTIME_ENCODING_CACHE": "much",
         "RUNTIME_REPLICA": "a/b",
     }
     with pytest.raises(InvalidDocumentError) as caught:

@@ -74,6 +74,7 @@ _REPORTS = st.builds(
     requests_total=_COUNTS,
     bots=st.dictionaries(_IDS.map(BotId), _BOTS, max_size=4),
     reloads_per_s=_NUMBERS,
+    device_bytes=st.integers(0, 2**40),
     left_rates=st.dictionaries(_IDS.map(BotId), _NUMBERS, max_size=4),
 )
 
