@@ -36,7 +36,7 @@ from kserve_runtimes.main import make_framework
 
 _BOTS = 40
 _KEPT = 10
-_CYCLES = {"torch": 10_000, "tensorflow": 1_200}
+_CYCLES = {"torch": 10_000, "tensorflow": 1_200, "onnx": 10_000}
 _BAR = 2.0
 _BUDGET_BYTES = 8 << 20
 _MEBIBYTE = 1 << 20

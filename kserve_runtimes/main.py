@@ -9,10 +9,11 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import uvloop
@@ -71,7 +72,12 @@ def run(environ: Mapping[str, str], /, *, server: PoolServer | None = None, erro
     server = server or PoolServer()
     _configure_logs(settings)  # again: building the SDK's server configures some of its own
     try:
-        framework = make_framework(settings.framework, threads=settings.threads)
+        framework = make_framework(
+            settings.framework,
+            threads=settings.threads,
+            model_classes=settings.model_classes,
+            scratch=settings.cache_dir / "scratch",
+        )
         if not is_forked:
             # What was imported stays for good: a zygote has frozen it, here the collector is spared it from now on.
             gc.collect()
@@ -106,17 +112,38 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
                     # Not public: where a release has renamed one, the first program costs more, and nothing else.
                     with suppress(ImportError):
                         import_module(module)
+        case "onnx":
+            import kserve_runtimes.onnx.framework
+        case "kserve":
+            import kserve_runtimes.kserve.framework
         case _:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 
 
-def make_framework(name: FrameworkName, /, *, threads: int) -> Framework:
-    """What loads models of a framework; it starts threads of its own when it is used."""
+def make_framework(
+    name: FrameworkName, /, *, threads: int, model_classes: Collection[str] = (), scratch: Path | None = None
+) -> Framework:
+    """What loads models of a framework; it starts threads of its own when it is used.
+
+    Args:
+        name: which.
+        threads: that run models, and that the framework may use in an operation.
+        model_classes: of this image that bots may name, for framework `kserve`.
+        scratch: folder on the artifacts' file system, for what that framework keeps of them; None: a temporary one.
+    """
     match name:
         case "torch":
             from kserve_runtimes.torch.framework import TorchFramework
 
             return TorchFramework(threads=threads)
+        case "onnx":
+            from kserve_runtimes.onnx.framework import OnnxFramework
+
+            return OnnxFramework(threads=threads)
+        case "kserve":
+            from kserve_runtimes.kserve.framework import KServeFramework
+
+            return KServeFramework(classes=model_classes, scratch=scratch)
         case _:
             from kserve_runtimes.tensorflow.framework import TensorFlowFramework
 

@@ -21,6 +21,7 @@ from botshard.sharding.units import parse_bytes
 __all__ = [
     "FORMATS",
     "FRAMEWORK_FORMATS",
+    "PAYLOADS",
     "BotDocument",
     "ModelDocument",
     "ResourcesDocument",
@@ -28,9 +29,17 @@ __all__ = [
     "TensorDocument",
 ]
 
-FRAMEWORK_FORMATS = {"torch": ("safetensors", "torch-export"), "tensorflow": ("keras", "savedmodel")}
+FRAMEWORK_FORMATS = {
+    "torch": ("safetensors", "torch-export"),
+    "tensorflow": ("keras", "savedmodel"),
+    "onnx": ("onnx",),
+    "kserve": ("kserve",),
+}
 """Which model formats each framework loads."""
 FORMATS = tuple(name for names in FRAMEWORK_FORMATS.values() for name in names)
+
+PAYLOADS = ("v1", "v2")
+"""What a `kserve.Model` may be given, whatever the client sent: the dictionary of V1, or V2's request object."""
 
 _MOST_DIMENSIONS = 8
 _MOST_STEPS = 50
@@ -94,6 +103,13 @@ def _check_memory(value: int | str) -> int | str:
     return value
 
 
+def _check_class(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")) or not name.isidentifier():
+        raise ValueError("class")
+    return value
+
+
 class TensorDocument(_Section):
     """One input or output as clients see it."""
 
@@ -126,6 +142,19 @@ class ModelDocument(_Section):
         default=None,
         description="an architecture, as in {name: mlp, layers: [2048, 64, 7], activation: relu}",
     )
+    class_name: Annotated[str, AfterValidator(_check_class)] | None = Field(
+        alias="class",
+        default=None,
+        max_length=255,
+        description="a class of the replicas' image, as in my_package.models:Sentiment",
+    )
+    payload: Annotated[str, *_one_of(PAYLOADS)] | None = Field(
+        default=None, description="what the class gets: v2, an InferRequest; v1, a dictionary with instances"
+    )
+
+    def to_document(self) -> dict[str, object]:
+        """What stands in the file, under its own keys."""
+        return self.model_dump(by_alias=True, exclude_none=True)
 
 
 class RolloutDocument(_Section):

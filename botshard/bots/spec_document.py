@@ -22,7 +22,7 @@ from botshard.sharding.units import parse_bytes
 
 __all__ = ["Reading", "bot_schema", "read_document", "spec_from_document", "spec_to_document"]
 
-_SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "keras": ".keras"}
+_SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "keras": ".keras", "onnx": ".onnx"}
 # Stand in for what is wrong, so that the rest of the file can still be checked.
 _BLANK: Mapping[str, object] = {
     "id": "x",
@@ -134,6 +134,7 @@ def _check_model(model: ModelDocument, framework: str | None) -> tuple[Architect
     suffix = _SUFFIXES.get(model.format)
     if suffix is not None and not model.file.endswith(suffix):
         problems.append(Problem.of("model.file", model.file, f"a {suffix} file with format {model.format}"))
+    problems += _check_class(model)
     if model.format != "safetensors":
         if model.architecture is not None:
             expected = f"left out with format {model.format}, whose file holds its own network"
@@ -141,6 +142,16 @@ def _check_model(model: ModelDocument, framework: str | None) -> tuple[Architect
         return None, problems
     architecture, found = read_architecture(model.architecture, "model.architecture")
     return architecture, problems + found
+
+
+def _check_class(model: ModelDocument) -> list[Problem]:
+    """A class belongs to format kserve, and to no other."""
+    if model.format == "kserve":
+        expected = "a class of the replicas' image with format kserve, as in my_package.models:Sentiment"
+        return [] if model.class_name is not None else [Problem.of("model.class", None, expected)]
+    found = {"class": model.class_name, "payload": model.payload}
+    expected = f"left out with format {model.format}, whose file is the whole model"
+    return [Problem.of(f"model.{key}", value, expected) for key, value in found.items() if value is not None]
 
 
 def _check_names(section: str, tensors: list[TensorDocument]) -> list[Problem]:
@@ -166,7 +177,7 @@ def _check_direct_output(document: BotDocument, architecture: Architecture) -> l
 
 
 def _to_spec(document: BotDocument, architecture: Architecture | None) -> BotSpec:
-    model: dict[str, object] = {"format": document.model.format, "file": document.model.file}
+    model = document.model.to_document()
     if architecture is not None:
         model["architecture"] = architecture.to_document()
     memory, version = document.resources.memory, document.rollout.version
