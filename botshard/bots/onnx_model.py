@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from botshard.bots.onnx_proto import MOST_DEPTH, Graph, OnnxModel, Operation, Stored, ValueType, read_onnx
@@ -23,10 +24,10 @@ __all__ = ["MOST_OPSETS", "check_onnx", "external_files", "load_onnx"]
 
 _WHAT: Final = "an ONNX model"
 _LEAST_IR: Final = 3
-_MOST_IR: Final = 11
-"""What the oldest ONNX Runtime that `pyproject.toml` takes (1.22) reads."""
+_MOST_IR: Final = 14
+"""What the oldest ONNX Runtime that `pyproject.toml` takes reads."""
 _LEAST_OPSET: Final = 7
-MOST_OPSETS: Final = {"": 23, "ai.onnx.ml": 5}
+MOST_OPSETS: Final = MappingProxyType({"": 28, "ai.onnx.ml": 5})
 """The domains whose operators may be used, and the newest version of each: ONNX's own, in that ONNX Runtime."""
 _RUNTIMES: Final = "com.microsoft"
 _RUNTIMES_OPERATORS: Final = frozenset(
@@ -38,6 +39,8 @@ _RUNTIMES_OPERATORS: Final = frozenset(
 """ONNX Runtime's own operators that compute on tensors and texts, and that skl2onnx and its quantizer write."""
 _MOST_ELEMENTS: Final = 1 << 31
 """Of a weight; what a protobuf message can hold at most, and what external data are bounded by their files to."""
+_MOST_TARGETS: Final = 1 << 16
+"""Outputs a row of an ensemble of trees, which are allocated by what it says of them."""
 _ZIPMAP: Final = "without ZipMap: `to_onnx(model, example, options={'zipmap': False})` gives labels and probabilities"
 
 
@@ -117,6 +120,8 @@ def _check_operation(operation: Operation, model: OnnxModel) -> None:
         raise RefusedFileError(f"{shown} of the domain {operation.domain!r:.60}", expected)
     if operation.domain not in model.opsets:
         raise RefusedFileError(f"{shown} of a domain without a version", f"{_WHAT} that says which operators it uses")
+    if max(operation.numbers.get("n_targets", ()), default=0) > _MOST_TARGETS:
+        raise RefusedFileError(f"{shown} with {operation.numbers['n_targets'][0]} outputs a row", _WHAT)
 
 
 def _check_values(graph: Graph) -> None:

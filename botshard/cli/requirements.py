@@ -50,7 +50,7 @@ REQUIREMENTS = (
     ),
     Requirement(("torch",), "2.6", "runtime-torch", purpose="bots of framework torch"),
     Requirement(("safetensors",), "0.5", "runtime-torch", purpose="bots of framework torch"),
-    Requirement(("onnxruntime",), "1.22", "runtime-onnx", purpose="bots of framework onnx"),
+    Requirement(("onnxruntime",), "1.32", "runtime-onnx", purpose="bots of framework onnx"),
     Requirement(("tensorflow-cpu", "tensorflow"), "2.18", "runtime-tensorflow", purpose="bots of framework tensorflow"),
 )
 

@@ -1,8 +1,8 @@
 """A `kserve.Model` as the core sees a model: arrays in, arrays out, errors of ours.
 
 KServe runs a model's `preprocess`, `predict` and `postprocess` on one event loop, one call after the other where they
-do not await. So here: a model that is not asynchronous runs on the thread that asks, under a lock of its own; one that is
-runs on a loop that all such models share.
+do not await. So here: a model that is not asynchronous runs on the thread that asks, under a lock of its own; one that
+is runs on a loop that all such models share.
 """
 
 from __future__ import annotations

@@ -148,9 +148,10 @@ def export_folder(root: Path, bot_id: str, *, group: str = "realtime", seed: int
     """As `linear_folder`, as a `torch.export` program."""
     folder = root / f"{bot_id}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = root / f"{bot_id}-{seed}.npy"
-    np.save(weights, linear_weights(seed))
-    _run(_EXPORT_PROGRAM, weights, folder / "model.pt2")
+    if not (folder / "model.pt2").exists():  # it takes seconds
+        weights = root / f"{bot_id}-{seed}.npy"
+        np.save(weights, linear_weights(seed))
+        _run(_EXPORT_PROGRAM, weights, folder / "model.pt2")
     model = {"format": "torch-export", "file": "model.pt2"}
     return _write(folder, _tensor_document(bot_id, group, "torch", model))
 

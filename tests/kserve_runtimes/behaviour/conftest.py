@@ -85,12 +85,13 @@ def served(kind: Kind, zygotes: Zygotes, models: Path, tmp_path_factory: pytest.
     fleet.damage("broken")
     pool = pool_of("realtime", kind.framework)
     fleet.publish_table({key_of("realtime", kind.framework): [pool]})
-    with replica_of(kind, zygotes, fleet, pool, RUNTIME_THREADS="2") as replica:
+    with replica_of(kind, zygotes, fleet, pool, threads=2) as replica:
         yield Served(kind, fleet, replica.wait_ready(), pool)
     fleet.close()
 
 
-def replica_of(kind: Kind, zygotes: Zygotes, fleet: Fleet, pool: PoolName, **more: str) -> Replica:
+def replica_of(kind: Kind, zygotes: Zygotes, fleet: Fleet, pool: PoolName, *, threads: int = 1) -> Replica:
     """A replica of a pool of this kind."""
     zygote = zygotes[kind.framework]
-    return Replica(zygote, fleet, pool, framework=kind.framework, RUNTIME_MODEL_CLASSES=OWN_CLASS, **more)
+    settings = {"RUNTIME_MODEL_CLASSES": OWN_CLASS, "RUNTIME_THREADS": str(threads)}
+    return Replica(zygote, fleet, pool, framework=kind.framework, **settings)
