@@ -47,7 +47,7 @@ _CLASSIFIER = {
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the models of `tests.bots.onnx_models`."""
     folder = tmp_path_factory.mktemp("onnx-models")
-    command = [sys.executable, "-W", "ignore", "-m", "tests.bots.onnx_models", folder]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bots.onnx_models", str(folder)]
     subprocess.run(command, cwd=_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     return folder
 
@@ -242,7 +242,7 @@ def test_repeated_numbers_are_told_up_to_a_count(numbers: list[int], field: int,
     first = [number for one, value in told[:-1] for number in packed_numbers(value) if one == field]
     assert first == (numbers if packed else numbers[:10])
     assert told[-1][0] == 1
-    assert bytes(told[-1][1]) == b"z"  # type: ignore[arg-type]
+    assert bytes(told[-1][1]) == b"z"
 
 
 def _varint(value: int) -> bytes:

@@ -115,7 +115,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("onnx")
     models = root / "models"
     models.mkdir()
-    command = [sys.executable, "-W", "ignore", "-m", "tests.bots.onnx_models", models]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bots.onnx_models", str(models)]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
     fleet = Fleet(root / "fleet")
     fleet.publish(*(_folder(root / "bots", models, name) for name in BOTS))

@@ -93,5 +93,6 @@ def served(kind: Kind, zygotes: Zygotes, models: Path, tmp_path_factory: pytest.
 def replica_of(kind: Kind, zygotes: Zygotes, fleet: Fleet, pool: PoolName, *, threads: int = 1) -> Replica:
     """A replica of a pool of this kind."""
     zygote = zygotes[kind.framework]
-    settings = {"RUNTIME_MODEL_CLASSES": OWN_CLASS, "RUNTIME_THREADS": str(threads)}
-    return Replica(zygote, fleet, pool, framework=kind.framework, **settings)
+    return Replica(
+        zygote, fleet, pool, framework=kind.framework, RUNTIME_MODEL_CLASSES=OWN_CLASS, RUNTIME_THREADS=str(threads)
+    )
