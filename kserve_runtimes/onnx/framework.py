@@ -13,14 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from botshard.bots.onnx_model import external_files
+from botshard.bots.onnx_model import external_files, load_onnx
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.tensors import DATATYPES, Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.malloc import allocated_bytes
-from kserve_runtimes.core.model import Model
+from kserve_runtimes.core.model import Model, Together
+from kserve_runtimes.core.one_model import OneModel
 from kserve_runtimes.onnx.quiet import ort
+from kserve_runtimes.onnx.rows import are_rows_independent
 
 __all__ = ["OnnxFramework"]
 
@@ -72,7 +74,9 @@ class OnnxFramework:
         # Without steps after it only what is declared is computed; a lone output may have any name.
         wanted = outputs if not spec.postprocess and set(outputs) <= set(gives) else gives
         feeds = [(own, name, _converter(_TYPES[takes[name]])) for own, name in names.items()]
-        return _Session(session, feeds, wanted, footprint_bytes)
+        graph = load_onnx(path).graph
+        together = OneModel() if graph is not None and are_rows_independent(graph) else None
+        return _Session(session, feeds, wanted, footprint_bytes, together)
 
     def _open(self, path: Path) -> tuple[Any, int]:
         """A session, and the bytes that it took: one at a time, so that another one's are not counted."""
@@ -90,11 +94,15 @@ class OnnxFramework:
 class _Session:
     """A graph in a session."""
 
-    together = None
-
     def __init__(
-        self, session: Any, feeds: Sequence[tuple[str, str, Convert]], outputs: Sequence[str], footprint_bytes: int
+        self,
+        session: Any,
+        feeds: Sequence[tuple[str, str, Convert]],
+        outputs: Sequence[str],
+        footprint_bytes: int,
+        together: Together | None,
     ) -> None:
+        self.together = together
         self._session = session
         self._feeds = feeds
         self._outputs = list(outputs)

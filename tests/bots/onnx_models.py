@@ -173,8 +173,10 @@ def write_models(folder: Path) -> None:
         ),
         "many-targets": trees,
         "one-row": linear(batch=1),
+        "deep-network": deep(),
         "unknown": linear([helper.make_node("Nonsense", ["x"], ["y"])]),
         "small-numbers": _small_numbers(),
+        **mixing(),
     }
     for name, model in models.items():
         _save(model, folder / f"{name}.onnx")
@@ -188,6 +190,63 @@ def write_models(folder: Path) -> None:
     (folder / "twice.onnx").write_bytes(good + good)
     (folder / "text-file.onnx").write_bytes(b"an ONNX model, honestly\n")
     (folder / "empty.onnx").write_bytes(b"")
+
+
+def mixing() -> dict[str, Any]:
+    """Graphs whose rows depend on each other, with first dimensions as free as those of any other."""
+    first = numpy_helper.from_array(np.array([0]), "first")
+    flat = numpy_helper.from_array(np.array([-1]), "flat")
+    wide = numpy_helper.from_array(np.array([-1, 2]), "wide")
+    halves = numpy_helper.from_array(np.array([[0.5, 0.5]] * 3, dtype=np.float32), "halves")
+    weight = numpy_helper.from_array(_WEIGHTS, "weight")
+    product = helper.make_node("MatMul", ["x", "weight"], ["z"])
+    columns = helper.make_node("ReduceMean", ["z"], ["m"], axes=[0])
+    return {
+        "centred": linear([product, columns, helper.make_node("Sub", ["z", "m"], ["y"])]),
+        "share-of-batch": linear([product, helper.make_node("Softmax", ["z"], ["y"], axis=0)]),
+        "running-sum": linear([product, helper.make_node("CumSum", ["z", "first"], ["y"])], stored=[weight, first]),
+        "reversed": linear(
+            [product, helper.make_node("Gather", ["z", "first"], ["f"]), helper.make_node("Add", ["z", "f"], ["y"])],
+            stored=[weight, first],
+        ),
+        "flattened": linear(
+            [
+                product,
+                helper.make_node("Reshape", ["z", "flat"], ["f"]),
+                helper.make_node("Softmax", ["f"], ["s"], axis=0),
+                helper.make_node("Reshape", ["s", "wide"], ["y"]),
+            ],
+            stored=[weight, flat, wide],
+        ),
+        "three-rows": linear([product, helper.make_node("Add", ["z", "halves"], ["y"])], stored=[weight, halves]),
+        "by-each-other": linear(
+            [
+                product,
+                helper.make_node("Transpose", ["z"], ["t"], perm=[1, 0]),
+                helper.make_node("MatMul", ["z", "t"], ["s"]),
+                helper.make_node("MatMul", ["s", "z"], ["y"]),
+            ]
+        ),
+    }
+
+
+def deep() -> Any:
+    """A network whose rows do not: layers, a norm, a softmax, a reduction, an embedding's table."""
+    rng = np.random.default_rng(1)
+    stored = [
+        numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+        for name, shape in {"w": (4, 8), "b": (8,), "scale": (8,), "shift": (8,), "v": (8, 2)}.items()
+    ]
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"]),
+        helper.make_node("LayerNormalization", ["h", "scale", "shift"], ["n"], axis=-1),
+        helper.make_node("Relu", ["n"], ["r"]),
+        helper.make_node("ReduceMax", ["r"], ["m"], axes=[1]),
+        helper.make_node("Sub", ["r", "m"], ["d"]),
+        helper.make_node("MatMul", ["d", "v"], ["u"]),
+        helper.make_node("Softmax", ["u"], ["y"], axis=-1),
+    ]
+    return linear(nodes, stored=stored)
 
 
 def _small_numbers() -> Any:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,7 @@ import yaml
 
 from botshard.oip.client import encode_request
 from botshard.oip.tensors import Tensor
-from tests.kserve_runtimes.fleet import ROOT, Fleet, key_of, pool_of
+from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Replica
 from tests.kserve_runtimes.zygotes import Zygote
 
@@ -110,13 +107,10 @@ def _folder(root: Path, models: Path, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(onnx_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One realtime replica with all of them, two threads for its models."""
     root = tmp_path_factory.mktemp("onnx")
-    models = root / "models"
-    models.mkdir()
-    command = [sys.executable, "-W", "ignore", "-m", "tests.bots.onnx_models", str(models)]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    models = onnx_models
     fleet = Fleet(root / "fleet")
     fleet.publish(*(_folder(root / "bots", models, name) for name in BOTS))
     fleet.publish_table({key_of("realtime", "onnx"): [POOL]})
