@@ -23,9 +23,9 @@ __all__ = ["TensorFlowFramework"]
 
 _SIGNATURE: Final = "serving_default"
 _ROW_BY_ROW: Final = frozenset(
-    """Activation Add BatchNormalization Bidirectional Conv1D Conv2D Dense Dropout ELU Embedding Flatten Functional GRU
+    """Activation Add BatchNormalization Bidirectional Conv1D Conv2D Dense Dropout ELU Embedding Flatten GRU
     GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D InputLayer LSTM LeakyReLU
-    MaxPooling1D MaxPooling2D Multiply ReLU Rescaling Reshape Sequential""".split()  # noqa: SIM905 - a page otherwise
+    MaxPooling1D MaxPooling2D Multiply ReLU Rescaling Reshape""".split()  # noqa: SIM905 - a page otherwise
 )
 """Keras layers that never look at another row when they serve."""
 
@@ -112,11 +112,16 @@ def _load_keras(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -> Mode
 
 
 def _are_rows_independent(model: Any) -> bool:
-    """Whether no layer mixes rows, which is known of the plain ones; layers within layers are not looked into."""
-    layers = [layer for layer in (model, *model.layers) if not getattr(layer, "stateful", False)]
-    are_plain = len(layers) == 1 + len(model.layers) and {type(layer).__name__ for layer in layers} <= _ROW_BY_ROW
-    are_flat = not any(isinstance(layer, keras.Model) for layer in model.layers)
-    return are_plain and are_flat and all(tensor.shape[0] is None for tensor in model.inputs)
+    """Whether nothing mixes rows, which is known of plain layers; `keras.ops` and models within are not looked into."""
+    parts = getattr(model, "operations", None) or model.layers  # of a Functional, or of a Sequential
+    are_plain = all(
+        isinstance(part, keras.Layer)
+        and not isinstance(part, keras.Model)
+        and type(part).__name__ in _ROW_BY_ROW
+        and not getattr(part, "stateful", False)
+        for part in parts
+    )
+    return are_plain and all(tensor.shape[0] is None for tensor in model.inputs)
 
 
 def _load_saved_model(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -> Model:

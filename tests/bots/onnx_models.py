@@ -110,10 +110,10 @@ def external(location: str, **places: str) -> Any:
 def nested(depth: int) -> Any:
     """An `If` in an `If` in an `If`."""
     out = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "weight"], ["y"])], "innermost", [], out)
+    graph = innermost = helper.make_graph([helper.make_node("MatMul", ["x", "weight"], ["y"])], "innermost", [], out)
     condition = numpy_helper.from_array(np.array(True), "condition")
     for _ in range(depth):
-        node = helper.make_node("If", ["condition"], ["y"], then_branch=graph, else_branch=graph)
+        node = helper.make_node("If", ["condition"], ["y"], then_branch=graph, else_branch=innermost)
         graph = helper.make_graph([node], "outer", [], out)
     return linear([graph.node[0]], stored=[numpy_helper.from_array(_WEIGHTS, "weight"), condition])
 
