@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from botshard.bots.onnx_file import linear_onnx_bytes
 from botshard.bots.onnx_model import external_files, load_onnx
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.tensors import DATATYPES, Array
@@ -34,6 +35,7 @@ _TYPES: Final = {
     "tensor(string)": "BYTES",
     **{f"tensor({kind}{bits})": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
+_PROVIDERS: Final = ("CPUExecutionProvider",)
 _SESSION_BYTES: Final = 80 << 10
 """What a session takes without weights."""
 _TIMES_ITS_FILE: Final = 12
@@ -59,6 +61,8 @@ class OnnxFramework:
             ort.set_global_thread_pool_sizes(threads, 1)  # one set of threads, not one a bot
             self._options.use_per_session_threads = False
         self._measuring = threading.Lock()
+        # What the first session of a process allocates for all is not the first bot's.
+        ort.InferenceSession(linear_onnx_bytes([[1.0]]), self._options, providers=_PROVIDERS, enable_fallback=0)
 
     def load(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec]) -> Model:
         """The model; see `kserve_runtimes.core.model.Framework`."""
@@ -83,7 +87,7 @@ class OnnxFramework:
         file_bytes = sum(file.stat().st_size for file in (path, *external_files(path)))
         with self._measuring:
             before = allocated_bytes()
-            session = ort.InferenceSession(path, self._options, providers=["CPUExecutionProvider"], enable_fallback=0)
+            session = ort.InferenceSession(path, self._options, providers=_PROVIDERS, enable_fallback=0)
             after = allocated_bytes()
         if before is None or after is None:
             return session, 2 * file_bytes + _SESSION_BYTES
