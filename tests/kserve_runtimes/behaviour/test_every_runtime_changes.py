@@ -51,9 +51,9 @@ def test_a_new_version_takes_over_under_load(sleepy: Replica, kind: Kind, fleet:
     with ThreadPoolExecutor(4) as clients:
         asking = [clients.submit(ask) for _ in range(4)]
         try:
-            eventually(lambda: sleepy.bots()["resident"] == 1, within_s=20)
+            eventually(lambda: sleepy.bots()["resident"] == 1, within_s=40)
             fleet.publish(kind.make(models, "linear", "non-realtime", 2))
-            eventually(lambda: _check(sleepy.multiply("linear")) == "2", within_s=20)
+            eventually(lambda: _check(sleepy.multiply("linear")) == "2", within_s=40)
         finally:
             done.set()
         told = [one.result() for one in asking]
