@@ -62,8 +62,8 @@ def test_a_keras_template_lacks_only_its_model(tmp_path: Path) -> None:
 def test_an_onnx_template_can_be_published_at_once(tmp_path: Path, kind: TemplateKind) -> None:
     """Its graph is written without ONNX, and fits what the bot declares."""
     files = write_template(tmp_path / "demo-bot", framework=TemplateFramework.ONNX, kind=kind)
-    assert [path.name for path in files] == ["bot.yaml", "model.onnx"]
-    assert read_bot_folder(tmp_path / "demo-bot").files == (Path("model.onnx"),)
+    assert {"bot.yaml", "model.onnx"} <= {path.name for path in files}
+    assert Path("model.onnx") in read_bot_folder(tmp_path / "demo-bot").files
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
