@@ -36,7 +36,7 @@ class OwnBot:
 
 
 def family_bots(folder: Path, count: int) -> list[Path]:
-    """`count` text bots in equal shares of the four families."""
+    """`count` text bots in equal shares of the families: framework, realtime or not."""
     families = cycle(product(TemplateFramework, ("realtime", "non-realtime")))
     keras = _make_keras_model(folder)
     return [

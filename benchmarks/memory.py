@@ -36,7 +36,7 @@ from kserve_runtimes.frameworks import make_framework
 
 _BOTS = 40
 _KEPT = 10
-_CYCLES = {"torch": 10_000, "tensorflow": 1_200}
+_CYCLES = {"torch": 10_000, "tensorflow": 1_200, "onnx": 10_000}
 _BAR = 2.0
 _BUDGET_BYTES = 8 << 20
 _MEBIBYTE = 1 << 20
@@ -54,7 +54,7 @@ def main() -> int:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(f"file://{folder}/store", {})
-        publish_bots(store, family_bots(Path(folder) / "bots", 2 * _BOTS), now_s=0)
+        publish_bots(store, family_bots(Path(folder) / "bots", len(_CYCLES) * _BOTS), now_s=0)
         store.close()
         for framework, cycles in _CYCLES.items():
             before, after = _in_a_process(framework, folder, cycles)

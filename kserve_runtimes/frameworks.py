@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -59,20 +59,33 @@ def import_framework(name: FrameworkName, /, *, programs: bool = False) -> None:
                     # Not public: where a release has renamed one, the first program costs more, and nothing else.
                     with suppress(ImportError):
                         import_module(module)
+        case "onnx":
+            import kserve_runtimes.onnx.framework
+        case "kserve":
+            import kserve_runtimes.kserve.framework
         case _:
             import kserve_runtimes.tensorflow.framework  # noqa: F401 - imported to be there
 
 
 def make_framework(
-    name: FrameworkName, /, *, threads: int, device: str = "cpu", encoding_cache_bytes: int = 0
+    name: FrameworkName,
+    /,
+    *,
+    threads: int,
+    device: str = "cpu",
+    encoding_cache_bytes: int = 0,
+    model_classes: Collection[str] = (),
+    scratch: Path | None = None,
 ) -> Framework:
     """What loads models of a framework, imported now; it starts threads of its own when it is used.
 
     Args:
         name: which.
-        threads: that an operation may use.
+        threads: that run models, and that an operation may use.
         device: `auto`, `cpu` or `cuda`; of PyTorch alone.
         encoding_cache_bytes: bound on what a backbone remembers; 0: nothing.
+        model_classes: of this image that bots may name, for framework `kserve`.
+        scratch: folder on the artifacts' file system, for what that framework keeps of them; None: a temporary one.
 
     Raises: InvalidDocumentError for `cuda` where there is none.
     """
@@ -81,6 +94,14 @@ def make_framework(
             from kserve_runtimes.torch.framework import TorchFramework
 
             return TorchFramework(threads=threads, device=device, encoding_cache_bytes=encoding_cache_bytes)
+        case "onnx":
+            from kserve_runtimes.onnx.framework import OnnxFramework
+
+            return OnnxFramework(threads=threads)
+        case "kserve":
+            from kserve_runtimes.kserve.framework import KServeFramework
+
+            return KServeFramework(classes=model_classes, scratch=scratch)
         case _:
             from kserve_runtimes.tensorflow.framework import TensorFlowFramework
 

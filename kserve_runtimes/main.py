@@ -114,6 +114,8 @@ def _late_framework(settings: Settings, imports: Imports) -> LateFramework:
         threads=settings.threads,
         device=settings.device,
         encoding_cache_bytes=settings.encoding_cache_bytes,
+        model_classes=settings.model_classes,
+        scratch=settings.cache_dir / "scratch",
     )
     by_numpy = settings.framework == "torch" and not wants_gpu(settings.device)
     framework = LateFramework(settings.framework, imports, make, declared=DeclaredModels() if by_numpy else None)

@@ -15,7 +15,7 @@ from botshard.store.reports import check_replica_url
 
 __all__ = ["DEVICES", "FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read_settings"]
 
-FRAMEWORKS = ("torch", "tensorflow")
+FRAMEWORKS = ("torch", "tensorflow", "onnx", "kserve")
 DEVICES = ("auto", "cpu", "cuda")
 _SDK = ("quiet", "asked")
 LOG_FORMAT = "RUNTIME_LOG_FORMAT"
@@ -43,6 +43,7 @@ VARIABLES = (
     "RUNTIME_THREADS",
     "RUNTIME_DEVICE",
     "RUNTIME_ENCODING_CACHE",
+    "RUNTIME_MODEL_CLASSES",
     "RUNTIME_REQUEST_TIMEOUT_S",
     "RUNTIME_GRACE_S",
     "RUNTIME_SDK",
@@ -68,7 +69,7 @@ class Settings:
     replica: str
     """`RUNTIME_REPLICA`: its name, unique within the pool; the host name by default, since a pod's is unique."""
     framework: Framework
-    """`RUNTIME_FRAMEWORK`: `torch` or `tensorflow`."""
+    """`RUNTIME_FRAMEWORK`: `torch`, `tensorflow`, `onnx` or `kserve`."""
     store_url: str
     """`RUNTIME_STORE_URL`: `file:///folder` or `s3://bucket/prefix?endpoint=...`."""
     cache_dir: Path
@@ -110,6 +111,9 @@ class Settings:
     """`RUNTIME_DEVICE`, `auto`: where PyTorch runs models: `cpu`, `cuda`, or `auto`, a GPU where there is one."""
     encoding_cache_bytes: int
     """`RUNTIME_ENCODING_CACHE`, 0: bytes of encodings that a backbone remembers, for texts that come again; 0: none."""
+    model_classes: frozenset[str]
+    """`RUNTIME_MODEL_CLASSES`: classes of this image that bots of framework `kserve` may name, as `module:Class` with
+    commas between; none by default."""
     request_timeout_s: float | None
     """`RUNTIME_REQUEST_TIMEOUT_S`: deadline of a request; by default that of the pool's group in the table."""
     grace_s: float
@@ -160,6 +164,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         threads=reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256),
         device=reader.choice("RUNTIME_DEVICE", DEVICES, DEVICES[0]),
         encoding_cache_bytes=reader.bytes("RUNTIME_ENCODING_CACHE", 0),
+        model_classes=reader.parsed("RUNTIME_MODEL_CLASSES", _classes, frozenset(), _CLASSES),
         request_timeout_s=reader.parsed("RUNTIME_REQUEST_TIMEOUT_S", _duration, 0.0, _DURATION) or None,
         grace_s=reader.parsed("RUNTIME_GRACE_S", _duration, 25.0, _DURATION),
         sdk=reader.choice("RUNTIME_SDK", _SDK, "quiet"),
@@ -171,6 +176,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
     return settings
 
 
+_CLASSES = "names of classes as module:Class, with commas between"
 _DURATION = "a duration above 0, such as 500ms or 5s"
 _FOLDER = "a folder for artifacts, as an absolute path"
 _REPLICA_NAME = "a name of at most 128 letters, digits, '.', '_' or '-', a letter or digit first"
@@ -202,6 +208,15 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise ValueError(text)
     return share
+
+
+def _classes(text: str) -> frozenset[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        module, _, own = name.partition(":")
+        if not own.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError(name)
+    return frozenset(names)
 
 
 def _replica(text: str) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -26,6 +30,16 @@ def own_minio() -> Iterator[MinioServer]:
     """A MinIO server for one test, to be killed and restarted."""
     with _minio_or_skip() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def onnx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the models of `tests.bots.onnx_models`, made in a process of its own: the tests' stays without."""
+    folder = tmp_path_factory.mktemp("onnx-models")
+    command = [sys.executable, "-W", "ignore", "-m", "tests.bots.onnx_models", str(folder)]
+    root = Path(__file__).parents[1]
+    subprocess.run(command, cwd=root, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=100)
+    return folder
 
 
 def _minio_or_skip() -> MinioServer:

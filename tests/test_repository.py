@@ -68,8 +68,8 @@ def _composes(path: Path) -> bool:
 @pytest.mark.parametrize(
     ("pattern", "besides"),
     [
-        # TensorFlow takes its log level from the environment alone, before it is imported.
-        (r"os\.environ|os\.getenv", {"kserve_runtimes/tensorflow/quiet.py"}),
+        # These take a log level, and whether to call home, from the environment alone, before they are imported.
+        (r"os\.environ|os\.getenv", {"kserve_runtimes/onnx/quiet.py", "kserve_runtimes/tensorflow/quiet.py"}),
         (r"\bopen_store\(", {"botshard/local/stack_process.py", "botshard/store/urls.py"}),
         (r"\bconfigure_logs\(", {"botshard/logs.py"}),
     ],

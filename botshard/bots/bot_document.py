@@ -32,12 +32,16 @@ from botshard.sharding.ids import check_bot_id, check_group_name, check_label, c
 from botshard.sharding.units import parse_bytes
 
 __all__ = [
+    "PAYLOADS",
     "BotDocument",
     "ModelDocument",
     "ResourcesDocument",
     "RolloutDocument",
     "TensorDocument",
 ]
+
+PAYLOADS = ("v1", "v2")
+"""What a `kserve.Model` may be given, whatever the client sent: the dictionary of V1, or V2's request object."""
 
 
 class _Section(BaseModel):
@@ -95,6 +99,13 @@ def _check_memory(value: int | str) -> int | str:
     return value
 
 
+def _check_class(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")) or not name.isidentifier():
+        raise ValueError("class")
+    return value
+
+
 class TensorDocument(_Section):
     """One input or output as clients see it."""
 
@@ -127,6 +138,19 @@ class ModelDocument(_Section):
         default=None,
         description="an architecture, as in {name: mlp, layers: [2048, 64, 7], activation: relu}",
     )
+    class_name: Annotated[str, AfterValidator(_check_class)] | None = Field(
+        alias="class",
+        default=None,
+        max_length=255,
+        description="a class of the replicas' image, as in my_package.models:Sentiment",
+    )
+    payload: Annotated[str, *_one_of(PAYLOADS)] | None = Field(
+        default=None, description="what the class gets: v2, an InferRequest; v1, a dictionary with instances"
+    )
+
+    def to_document(self) -> dict[str, object]:
+        """What stands in the file, under its own keys."""
+        return self.model_dump(by_alias=True, exclude_none=True)
 
 
 class RolloutDocument(_Section):

@@ -9,6 +9,8 @@ from pathlib import Path
 from botshard.bots.architectures import Architecture
 from botshard.bots.limits import Limits
 from botshard.bots.model_files import check_model_files
+from botshard.bots.onnx_model import load_onnx
+from botshard.bots.onnx_signature import check_signature
 from botshard.bots.samples import check_sample
 from botshard.bots.spec_document import Reading, read_document
 from botshard.bots.step_files import StepFiles
@@ -50,6 +52,8 @@ def read_bot_folder(folder: Path, /, *, limits: Limits | None = None) -> BotFold
     if reading.spec is not None and not problems and reading.architecture is not None:
         problems = _check_model_input(reading.spec, folder, reading.architecture)
         problems += _check_labels(reading.spec, reading.architecture)
+    if reading.spec is not None and not problems and reading.spec.model["format"] == "onnx":
+        problems = _check_onnx_signature(reading.spec, folder)
     if reading.spec is None or problems:
         raise InvalidDocumentError(str(path), problems)
     return BotFolder(folder, reading.spec, tuple(sorted({*model_files, *step_files.used})))
@@ -105,7 +109,7 @@ def _check_model(folder: Path, reading: Reading, limits: Limits) -> tuple[tuple[
     if document is None or not reading.are_sound("model"):
         return (), []
     framework = document.framework if reading.are_sound("framework") else None
-    return check_model_files(folder, document.model.model_dump(), framework=framework, limits=limits)
+    return check_model_files(folder, document.model.to_document(), framework=framework, limits=limits)
 
 
 def _check_model_input(spec: BotSpec, folder: Path, architecture: Architecture) -> list[Problem]:
@@ -134,6 +138,20 @@ def _check_head_input(spec: BotSpec, folder: Path) -> list[Problem]:
     where, how = ("preprocess", "steps that leave") if spec.preprocess else ("inputs", "one tensor of")
     found = ", ".join(f"{tensor.name}: {tensor.datatype} {list(tensor.shape)}" for tensor in given)
     return [Problem(where, found or "no tensor", f"{how} BYTES [-1, 1], the text that backbone {spec.backbone} takes")]
+
+
+def _check_onnx_signature(spec: BotSpec, folder: Path) -> list[Problem]:
+    """Does what the client sends, after the steps, fit the graph, and what it gives the declared outputs?"""
+    graph = load_onnx(folder / str(spec.model["file"])).graph
+    if graph is None:
+        return []
+    return check_signature(
+        graph,
+        given=compile_pipeline(spec, folder).model_inputs,
+        outputs=spec.outputs,
+        has_steps_before=bool(spec.preprocess),
+        has_steps_after=bool(spec.postprocess),
+    )
 
 
 def _check_labels(spec: BotSpec, architecture: Architecture) -> list[Problem]:

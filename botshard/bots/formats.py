@@ -22,12 +22,17 @@ __all__ = [
 ]
 
 FRAMEWORK_FORMATS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"torch": ("safetensors", "torch-export"), "tensorflow": ("keras", "savedmodel")}
+    {
+        "torch": ("safetensors", "torch-export"),
+        "tensorflow": ("keras", "savedmodel"),
+        "onnx": ("onnx",),
+        "kserve": ("kserve",),
+    }
 )
 """Which model formats each framework loads."""
 FORMATS: Final = tuple(name for names in FRAMEWORK_FORMATS.values() for name in names)
 SUFFIXES: Final[Mapping[str, str]] = MappingProxyType(
-    {"safetensors": ".safetensors", "torch-export": ".pt2", "keras": ".keras"}
+    {"safetensors": ".safetensors", "torch-export": ".pt2", "keras": ".keras", "onnx": ".onnx"}
 )
 """How the file of a format ends."""
 

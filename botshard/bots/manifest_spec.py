@@ -108,6 +108,8 @@ def _model(  # noqa: PLR0911 - one return a rule
         return None, None
     if not file.endswith(SUFFIXES.get(form, "")) or ("architecture" in section) != (form == "safetensors"):
         return None, None
+    if form == "kserve":
+        return None, None
     if form != "safetensors":
         return None, {"format": form, "file": file}
     if not isinstance(declared, dict):

@@ -1,6 +1,6 @@
 """The files of a model: which they are, and whether loading them is safe and will work. Nothing in them is executed.
 
-Neither torch nor tensorflow is imported: publishing runs where neither is installed, and reading a file with the
+No framework is imported: publishing runs where none is installed, and reading a file with the
 library that is to be protected from it would protect nothing.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from botshard.bots.architectures import read_architecture
@@ -34,20 +34,29 @@ def check_model_files(
         limits: bounds on the sum and the number of the files.
     """
     path = folder / str(model["file"])
-    problem = path_problem(folder, path, is_folder=model["format"] == "savedmodel") or find_pickle(path, framework)
+    is_folder = model["format"] == "savedmodel" or (model["format"] == "kserve" and path.is_dir())
+    problem = path_problem(folder, path, is_folder=is_folder) or find_pickle(path, framework)
     if problem is not None:
         return (), [problem]
     files, problems = _files_below(path, limits) if path.is_dir() else ([path], [])
     total_bytes = sum(file.stat().st_size for file in files)
+    if model["format"] == "onnx" and total_bytes <= limits.artifact_bytes:
+        from botshard.bots.onnx_model import external_files
+
+        beside = external_files(path)
+        files += beside
+        total_bytes += sum(file.stat().st_size for file in beside)
     if total_bytes > limits.artifact_bytes:
         most = f"at most {format_bytes(limits.artifact_bytes)}"
         problems.append(Problem(_FIELD, format_bytes(total_bytes), f"of {most} (a publisher can allow more)"))
     if not problems:
-        problems = _check_content(path, model, limits)
+        problems = _check_content(folder, path, files, model, limits)
     return tuple(sorted(file.relative_to(folder) for file in files)), problems
 
 
-def _check_content(path: Path, model: Mapping[str, object], limits: Limits) -> list[Problem]:
+def _check_content(
+    folder: Path, path: Path, files: Sequence[Path], model: Mapping[str, object], limits: Limits
+) -> list[Problem]:
     """Imports what reads the format: a replica has one or two of them, and answers its first request after that."""
     match model["format"]:
         case "safetensors":
@@ -63,6 +72,13 @@ def _check_content(path: Path, model: Mapping[str, object], limits: Limits) -> l
             from botshard.bots.keras_archive import check_keras
 
             return check_keras(path, limits)
+        case "onnx":
+            from botshard.bots.onnx_model import check_onnx
+
+            return check_onnx(path, folder)
+        case "kserve":  # what they mean is the class's to know; that they are no code is ours
+            found = (find_pickle(file, "kserve") for file in files)
+            return [problem for problem in found if problem is not None]
         case _:
             from botshard.bots.saved_model import check_saved_model
 

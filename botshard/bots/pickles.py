@@ -27,6 +27,11 @@ _WAY_OUT_TORCH = (
 _WAY_OUT_TENSORFLOW = (
     "a model without code: `model.save('model.keras')` (Keras 3), or `model.export('model')` for a SavedModel folder"
 )
+_WAYS_OUT = {
+    "tensorflow": _WAY_OUT_TENSORFLOW,
+    "onnx": "a graph without code: `skl2onnx.to_onnx(model, example, options={'zipmap': False})` for scikit-learn",
+    "kserve": "data without code: safetensors, ONNX, JSON, text; the class that reads them is the image's",
+}
 
 
 def find_pickle(path: Path, /, framework: str | None) -> Problem | None:
@@ -37,7 +42,7 @@ def find_pickle(path: Path, /, framework: str | None) -> Problem | None:
     what = _what_it_is(path)
     if what is None:
         return None
-    way_out = _WAY_OUT_TENSORFLOW if framework == "tensorflow" else _WAY_OUT_TORCH
+    way_out = _WAYS_OUT.get(framework or "", _WAY_OUT_TORCH)
     return Problem("model.file", f"{path.name!r}, {what}: loading it can run any code", way_out)
 
 

@@ -136,6 +136,7 @@ def _check_model(model: ModelDocument, framework: str | None) -> tuple[Architect
     suffix = SUFFIXES.get(model.format)
     if suffix is not None and not model.file.endswith(suffix):
         problems.append(Problem.of("model.file", model.file, f"a {suffix} file with format {model.format}"))
+    problems += _check_class(model)
     if model.format != "safetensors":
         if model.architecture is not None:
             expected = f"left out with format {model.format}, whose file holds its own network"
@@ -154,6 +155,16 @@ def _check_head(document: BotDocument, architecture: Architecture | None) -> lis
         expected = "linear or mlp, which take the numbers that a backbone makes of a text"
         return [Problem.of("model.architecture.name", architecture.kind, expected)]
     return []
+
+
+def _check_class(model: ModelDocument) -> list[Problem]:
+    """A class belongs to format kserve, and to no other."""
+    if model.format == "kserve":
+        expected = "a class of the replicas' image with format kserve, as in my_package.models:Sentiment"
+        return [] if model.class_name is not None else [Problem.of("model.class", None, expected)]
+    found = {"class": model.class_name, "payload": model.payload}
+    expected = f"left out with format {model.format}, whose file is the whole model"
+    return [Problem.of(f"model.{key}", value, expected) for key, value in found.items() if value is not None]
 
 
 def _check_names(section: str, tensors: list[TensorDocument]) -> list[Problem]:
@@ -179,7 +190,7 @@ def _check_direct_output(document: BotDocument, architecture: Architecture) -> l
 
 
 def _to_spec(document: BotDocument, architecture: Architecture | None) -> BotSpec:
-    model: dict[str, object] = {"format": document.model.format, "file": document.model.file}
+    model = document.model.to_document()
     if architecture is not None:
         model["architecture"] = architecture.to_document()
     memory, version = document.resources.memory, document.rollout.version

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from botshard.bots.bot_file import BOT_FILE
+from botshard.bots.onnx_file import linear_onnx_bytes
 from botshard.bots.safetensors_file import safetensors_bytes
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.ids import check_bot_id
@@ -34,6 +35,10 @@ _TENSORFLOW_MODEL = """\
 model: # `python make_model.py` writes it
   format: keras
   file: model.keras"""
+_ONNX_MODEL = """\
+model: # a graph: of scikit-learn by skl2onnx.to_onnx(..., options={'zipmap': False}), of PyTorch by torch.onnx.export
+  format: onnx
+  file: model.onnx"""
 
 
 class TemplateFramework(StrEnum):
@@ -41,6 +46,7 @@ class TemplateFramework(StrEnum):
 
     TORCH = "torch"
     TENSORFLOW = "tensorflow"
+    ONNX = "onnx"
 
 
 class TemplateKind(StrEnum):
@@ -60,7 +66,7 @@ def write_template(
 ) -> tuple[Path, ...]:
     """Write a bot into `folder`, which is made if it is not there; its name becomes the bot's id. Returns the files.
 
-    With torch the bot can be published as it is; a Keras model needs Keras to be written, by `make_model.py`.
+    With torch and onnx the bot can be published as it is; a Keras model needs Keras to be written, by `make_model.py`.
 
     Raises: InvalidDocumentError where the folder has one of the files already, or its name is no bot id; OSError.
     """
@@ -82,11 +88,13 @@ def write_template(
 def _contents(framework: TemplateFramework, kind: TemplateKind, bot_id: str, tenant: str) -> dict[str, bytes]:
     weights = _TEXT_WEIGHTS if kind is TemplateKind.TEXT else _TENSOR_WEIGHTS
     outputs, inputs = len(weights), len(weights[0])
+    columns = [list(column) for column in zip(*weights, strict=True)]
     if framework is TemplateFramework.TORCH:
         model = Template(_TORCH_MODEL).substitute(inputs=inputs, outputs=outputs)
         name, data = "model.safetensors", _safetensors(weights)
+    elif framework is TemplateFramework.ONNX:
+        model, name, data = _ONNX_MODEL, "model.onnx", linear_onnx_bytes(columns)
     else:
-        columns = [list(column) for column in zip(*weights, strict=True)]
         model, name = _TENSORFLOW_MODEL, "make_model.py"
         data = Template(_text("make_model.txt")).substitute(weights=columns).encode()
     bot_file = Template(_text(f"{kind}.yaml")).substitute(

@@ -21,14 +21,15 @@ _MOST_ROWS = 20
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make; its name becomes the bot's id.")],
     *,
-    framework: Annotated[Literal["torch", "tensorflow"], typer.Option(help="What the model is for.")] = "torch",
+    framework: Annotated[Literal["torch", "tensorflow", "onnx"], typer.Option(help="What the model is for.")] = "torch",
     kind: Annotated[Literal["text", "tensor"], typer.Option(help="What clients send.")] = "text",
     tenant: Annotated[str, typer.Option(help="The customer; a bot keeps its tenant for ever.")] = "acme",
     as_json: AsJson = False,
 ) -> None:
     """Make a folder with a bot to start from.
 
-    With torch it can be published as it is; for TensorFlow, `python make_model.py` in the folder writes the model.
+    With torch and onnx it can be published as it is; for TensorFlow, `python make_model.py` in the folder writes its
+    model.
 
     Examples:
       botshard init my-bot

@@ -60,7 +60,7 @@ def check_python(version: tuple[int, int, int], /) -> Check:
     if version < (3, 11, 0):
         return Check("python", Verdict.FAIL, found, "install Python 3.11, 3.12 or 3.13")
     if version >= (3, 14, 0):
-        return Check("python", Verdict.WARN, found, "tested with 3.11 to 3.13; PyTorch or TensorFlow may lag behind")
+        return Check("python", Verdict.WARN, found, "tested with 3.11 to 3.13; the frameworks may lag behind")
     return Check("python", Verdict.OK, found)
 
 

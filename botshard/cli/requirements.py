@@ -51,6 +51,7 @@ REQUIREMENTS = (
     Requirement(("torch",), "2.6", "runtime-torch", purpose="bots of framework torch"),
     Requirement(("safetensors",), "0.5", "runtime-torch", purpose="bots of framework torch"),
     Requirement(("tokenizers",), "0.21", "runtime-torch", purpose="bots on a backbone"),
+    Requirement(("onnxruntime",), "1.32", "runtime-onnx", purpose="bots of framework onnx"),
     Requirement(("tensorflow-cpu", "tensorflow"), "2.18", "runtime-tensorflow", purpose="bots of framework tensorflow"),
 )
 

@@ -68,8 +68,8 @@ class BotSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     model: Mapping[str, object]
-    """How the files make a model: `format` (`safetensors`, `torch-export`, `keras`, `savedmodel`), `file`, and for
-    safetensors `architecture` with its parameters."""
+    """How the files make a model: `format` (`safetensors`, `torch-export`, `keras`, `savedmodel`, `onnx`, `kserve`),
+    `file`, for safetensors `architecture` with its parameters, for kserve `class` and perhaps `payload`."""
     preprocess: tuple[Mapping[str, object], ...] = ()
     """Steps before the model, in order: `{"step": name, ...parameters}`; see `botshard.processing`."""
     postprocess: tuple[Mapping[str, object], ...] = ()

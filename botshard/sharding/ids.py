@@ -36,7 +36,7 @@ TenantId = NewType("TenantId", str)
 GroupName = NewType("GroupName", str)
 """A pool group: a DNS label of at most 24 characters, since it begins the names of pools."""
 Framework = NewType("Framework", str)
-"""What runs the model: `torch`, `tensorflow`; lower case letters and digits, at most 12 characters."""
+"""What runs the model: `torch`, `tensorflow` …; lower case letters and digits, at most 12 characters."""
 FamilyId = NewType("FamilyId", str)
 """`<framework>-<8 hex digits>`, computed by `hashing.family_id`; unique within a pool group."""
 PoolName = NewType("PoolName", str)

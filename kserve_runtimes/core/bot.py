@@ -11,7 +11,7 @@ from botshard.oip.tensors import Array, Tensor
 from botshard.processing.pipeline import Pipeline
 from botshard.sharding.catalog import BotSpec, Version
 from botshard.sharding.ids import BotId
-from kserve_runtimes.core.errors import PredictFailedError
+from kserve_runtimes.core.errors import ModelNotReadyError, PredictFailedError
 from kserve_runtimes.core.footprint import deep_bytes
 from kserve_runtimes.core.model import Model
 
@@ -94,7 +94,7 @@ class LoadedBot:
 
     def problem(self, error: Exception, /) -> Exception:
         """What an error within the model or a step is to the client."""
-        if isinstance(error, InvalidInputError | PredictFailedError):
+        if isinstance(error, InvalidInputError | ModelNotReadyError | PredictFailedError):
             return error
         problem = PredictFailedError(self.id, _shown(error))
         problem.__cause__ = error

@@ -12,6 +12,7 @@ TerminalError
 TransientError
 ├── LoadFailedError         the bot could not be loaded; tried again later
 ├── NoRoomError             memory is full of bots that are all in use
+├── ModelNotReadyError      the bot is in memory and says that it is not ready
 ├── PoolNotReadyError       table and catalog were not read yet, or the replica is ending
 └── DeadlineExceededError   nobody waits for the answer any more
 ```
@@ -27,6 +28,7 @@ __all__ = [
     "GrpcUnavailableError",
     "LoadFailedError",
     "MisdirectedError",
+    "ModelNotReadyError",
     "NoRoomError",
     "PoolNotReadyError",
     "PredictFailedError",
@@ -96,6 +98,14 @@ class NoRoomError(TransientError):
             f"bot {bot_id!r} waits for memory: every bot in it is in use; give the pool group more memory or replicas",
             retry_after_s=1.0,
         )
+        self.bot_id = bot_id
+
+
+class ModelNotReadyError(TransientError):
+    """A bot's model is loaded and says of itself that it cannot answer now."""
+
+    def __init__(self, bot_id: BotId, reason: str) -> None:
+        super().__init__(f"bot {bot_id!r} is not ready: {reason}", retry_after_s=1.0)
         self.bot_id = bot_id
 
 

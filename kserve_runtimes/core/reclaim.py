@@ -1,10 +1,15 @@
-"""Memory of bots that left goes back to the system: what only the garbage collector finds, it is told to look for."""
+"""Memory of bots that left goes back to the system: what only the garbage collector finds, it is told to look for.
+
+What native code has freed the C library is told to give back.
+"""
 
 from __future__ import annotations
 
 import gc
 from concurrent.futures import Executor
 from typing import Final
+
+from kserve_runtimes.core.malloc import trim
 
 __all__ = ["Reclaim"]
 
@@ -34,4 +39,9 @@ class Reclaim:
         self._left_bots += 1
         if self._left_bytes >= self._every_bytes or self._left_bots >= _BOTS:
             self._left_bytes = self._left_bots = 0
-            self._executor.submit(gc.collect)
+            self._executor.submit(_collect)
+
+
+def _collect() -> None:
+    gc.collect()
+    trim()

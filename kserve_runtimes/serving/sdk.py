@@ -15,9 +15,11 @@ try:
 finally:
     sys.argv = _argv
 
+from kserve.errors import InvalidInput, ModelNotReady, ServerNotReady  # noqa: E402
 from kserve.model import InferenceVerb, Model  # noqa: E402
 from kserve.model_repository import ModelRepository  # noqa: E402
 from kserve.protocol.dataplane import DataPlane  # noqa: E402
+from kserve.protocol.infer_type import InferOutput, InferRequest, InferResponse  # noqa: E402
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension  # noqa: E402
 from kserve.protocol.rest.server import RESTServer  # noqa: E402
 
@@ -26,11 +28,17 @@ application = kserve.model_server.app
 
 __all__ = [
     "DataPlane",
+    "InferOutput",
+    "InferRequest",
+    "InferResponse",
     "InferenceVerb",
+    "InvalidInput",
     "Model",
+    "ModelNotReady",
     "ModelRepository",
     "ModelRepositoryExtension",
     "ModelServer",
     "RESTServer",
+    "ServerNotReady",
     "application",
 ]

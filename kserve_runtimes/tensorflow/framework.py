@@ -15,12 +15,19 @@ import numpy as np
 from botshard.oip.tensors import DATATYPES, Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
 from botshard.sharding.errors import InvalidDocumentError, Problem
-from kserve_runtimes.core.model import Model
+from kserve_runtimes.core.model import Model, Together
+from kserve_runtimes.core.one_model import OneModel
 from kserve_runtimes.tensorflow.quiet import keras, tf
 
 __all__ = ["TensorFlowFramework"]
 
 _SIGNATURE: Final = "serving_default"
+_ROW_BY_ROW: Final = frozenset(
+    """Activation Add BatchNormalization Bidirectional Conv1D Conv2D Dense Dropout ELU Embedding Flatten GRU
+    GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D GlobalMaxPooling2D InputLayer LSTM LeakyReLU
+    MaxPooling1D MaxPooling2D Multiply ReLU Rescaling Reshape""".split()  # noqa: SIM905 - a page otherwise
+)
+"""Keras layers that never look at another row when they serve."""
 
 
 class TensorFlowFramework:
@@ -44,11 +51,16 @@ class TensorFlowFramework:
 class _Graph:
     """A traced function of tensors."""
 
-    together = None
-
     def __init__(
-        self, call: Callable[[Mapping[str, Array]], Any], outputs: Sequence[str], footprint_bytes: int, keep: object
+        self,
+        call: Callable[[Mapping[str, Array]], Any],
+        outputs: Sequence[str],
+        footprint_bytes: int,
+        *,
+        keep: object,
+        together: Together | None = None,
     ) -> None:
+        self.together = together
         self._call = call
         self._outputs = outputs
         self._keep = keep  # a SavedModel's functions use its variables without holding them
@@ -89,7 +101,27 @@ def _load_keras(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -> Mode
 
     weights_bytes = sum(int(np.prod(weight.shape)) * np.dtype(weight.dtype).itemsize for weight in model.weights)
     graph_bytes = graph.graph.as_graph_def().ByteSize()
-    return _Graph(call, [output.name for output in spec.outputs], weights_bytes + graph_bytes, (model, forward))
+    together = OneModel() if _are_rows_independent(model) else None
+    return _Graph(
+        call,
+        [output.name for output in spec.outputs],
+        weights_bytes + graph_bytes,
+        keep=(model, forward),
+        together=together,
+    )
+
+
+def _are_rows_independent(model: Any) -> bool:
+    """Whether nothing mixes rows, which is known of plain layers; `keras.ops` and models within are not looked into."""
+    parts = getattr(model, "operations", None) or model.layers  # of a Functional, or of a Sequential
+    are_plain = all(
+        isinstance(part, keras.Layer)
+        and not isinstance(part, keras.Model)
+        and type(part).__name__ in _ROW_BY_ROW
+        and not getattr(part, "stateful", False)
+        for part in parts
+    )
+    return are_plain and all(tensor.shape[0] is None for tensor in model.inputs)
 
 
 def _load_saved_model(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -> Model:
@@ -113,7 +145,7 @@ def _load_saved_model(spec: BotSpec, path: Path, inputs: Sequence[TensorSpec]) -
     variables = {id(variable): variable for variable in graph.variables}
     weights_bytes = sum(int(np.prod(v.shape)) * v.dtype.size for v in variables.values())
     footprint_bytes = weights_bytes + graph.graph.as_graph_def().ByteSize()
-    return _Graph(call, [output.name for output in spec.outputs], footprint_bytes, loaded)
+    return _Graph(call, [output.name for output in spec.outputs], footprint_bytes, keep=loaded)
 
 
 def _check_count(spec: BotSpec, inputs: Sequence[TensorSpec], wanted: int) -> None:

@@ -47,7 +47,7 @@ _BAD_FIELDS: dict[str, tuple[str, object, str, str]] = {
     "tenant with a slash": ("tenant", "a/b", "tenant", "1 to 64 letters"),
     "group in capitals": ("poolGroup", "Real", "poolGroup", "lower case"),
     "unknown framework": ("framework", "tensorflw", "framework", "did you mean tensorflow?"),
-    "framework null": ("framework", None, "framework", "one of tensorflow, torch"),
+    "framework null": ("framework", None, "framework", "one of kserve, onnx, tensorflow, torch"),
     "backbone with a space": ("backbone", "mini lm", "backbone", "1 to 63 letters"),
     "pin that is a list": ("pin", ["a"], "pin", "1 to 63 letters"),
     "misspelt key": ("tenent", "acme", "tenent", "did you mean tenant?"),

@@ -58,6 +58,14 @@ def test_a_keras_template_lacks_only_its_model(tmp_path: Path) -> None:
     assert [problem.field for problem in caught.value.problems] == ["model.file"]
 
 
+@pytest.mark.parametrize("kind", TemplateKind)
+def test_an_onnx_template_can_be_published_at_once(tmp_path: Path, kind: TemplateKind) -> None:
+    """Its graph is written without ONNX, and fits what the bot declares."""
+    files = write_template(tmp_path / "demo-bot", framework=TemplateFramework.ONNX, kind=kind)
+    assert {"bot.yaml", "model.onnx"} <= {path.name for path in files}
+    assert Path("model.onnx") in read_bot_folder(tmp_path / "demo-bot").files
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """A folder that holds one of the files is refused and stays as it is."""
     (tmp_path / "demo-bot").mkdir()

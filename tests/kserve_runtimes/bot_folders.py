@@ -14,13 +14,18 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from botshard.bots.onnx_file import linear_onnx_bytes
+
 __all__ = [
     "FEATURES",
     "LABELS",
+    "OWN_CLASS",
     "export_folder",
     "keras_folder",
     "linear_folder",
     "linear_weights",
+    "onnx_folder",
+    "own_folder",
     "saved_model_folder",
     "text_folder",
     "write_tensorflow_models",
@@ -28,6 +33,7 @@ __all__ = [
 
 FEATURES: Final = 256
 LABELS: Final = ("greeting", "farewell", "hours")
+OWN_CLASS: Final = "tests.kserve_runtimes.own_models:Linear"
 _HIDDEN: Final = 16
 
 
@@ -113,20 +119,20 @@ torch.export.save(program, path)
 _TENSORFLOW_PROGRAM: Final = """
 import sys
 import keras, numpy as np, tensorflow as tf
-weights, other, keras_path, other_path, saved_path = np.load(sys.argv[1]), np.load(sys.argv[2]), *sys.argv[3:]
 layer = keras.layers.Dense(2, use_bias=False)
 model = keras.Sequential([keras.Input((4,)), layer])
-for values, path in ((weights, keras_path), (other, other_path)):
-    layer.set_weights([values.T])
-    model.save(path)
 class Linear(tf.Module):
-    def __init__(self):
+    def __init__(self, weights):
         self.weights = tf.Variable(weights.T)
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def __call__(self, x):
         return {"y": tf.matmul(x, self.weights)}
-module = Linear()
-tf.saved_model.save(module, saved_path, signatures={"serving_default": module.__call__})
+for path in sys.argv[1:]:
+    weights = np.load(path)
+    layer.set_weights([weights.T])
+    model.save(path.replace(".npy", ".keras"))
+    module = Linear(weights)
+    tf.saved_model.save(module, path.removesuffix(".npy"), signatures={"serving_default": module.__call__})
 """
 
 
@@ -142,37 +148,55 @@ def export_folder(root: Path, bot_id: str, *, group: str = "realtime", seed: int
     """As `linear_folder`, as a `torch.export` program."""
     folder = root / f"{bot_id}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    weights = root / f"{bot_id}-{seed}.npy"
-    np.save(weights, linear_weights(seed))
-    _run(_EXPORT_PROGRAM, weights, folder / "model.pt2")
+    if not (folder / "model.pt2").exists():  # it takes seconds
+        weights = root / f"{bot_id}-{seed}.npy"
+        np.save(weights, linear_weights(seed))
+        _run(_EXPORT_PROGRAM, weights, folder / "model.pt2")
     model = {"format": "torch-export", "file": "model.pt2"}
     return _write(folder, _tensor_document(bot_id, group, "torch", model))
 
 
-def write_tensorflow_models(root: Path) -> tuple[Path, Path, Path]:
-    """The linear model of seed 1 as a Keras archive, that of seed 5 as another, and seed 1 as a SavedModel."""
+def write_tensorflow_models(root: Path, *seeds: int) -> None:
+    """The linear models of these seeds, as Keras archives `<seed>.keras` and as SavedModels in folders `<seed>`."""
     root.mkdir(parents=True, exist_ok=True)
-    archive, other, saved = root / "model.keras", root / "other.keras", root / "saved"
-    for seed in (1, 5):
+    for seed in seeds:
         np.save(root / f"{seed}.npy", linear_weights(seed))
-    _run(_TENSORFLOW_PROGRAM, root / "1.npy", root / "5.npy", archive, other, saved)
-    return archive, other, saved
+    _run(_TENSORFLOW_PROGRAM, *(root / f"{seed}.npy" for seed in seeds))
 
 
-def keras_folder(root: Path, bot_id: str, archive: Path, *, group: str = "realtime") -> Path:
+def keras_folder(root: Path, bot_id: str, archive: Path, *, group: str = "realtime", seed: int = 1) -> Path:
     """As `linear_folder`, as a Keras v3 archive."""
-    folder = root / bot_id
+    folder = root / f"{bot_id}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.keras").write_bytes(archive.read_bytes())
     return _write(folder, _tensor_document(bot_id, group, "tensorflow", {"format": "keras", "file": "model.keras"}))
 
 
-def saved_model_folder(root: Path, bot_id: str, saved: Path, *, group: str = "realtime") -> Path:
+def saved_model_folder(root: Path, bot_id: str, saved: Path, *, group: str = "realtime", seed: int = 1) -> Path:
     """As `linear_folder`, as a SavedModel."""
-    folder = root / bot_id
+    folder = root / f"{bot_id}-{seed}"
     for path in saved.rglob("*"):
         if path.is_file():
             target = folder / "model" / path.relative_to(saved)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     return _write(folder, _tensor_document(bot_id, group, "tensorflow", {"format": "savedmodel", "file": "model"}))
+
+
+def onnx_folder(root: Path, bot_id: str, *, group: str = "realtime", seed: int = 1) -> Path:
+    """As `linear_folder`, as an ONNX graph."""
+    folder = root / f"{bot_id}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(linear_onnx_bytes(linear_weights(seed).T.tolist()))
+    return _write(folder, _tensor_document(bot_id, group, "onnx", {"format": "onnx", "file": "model.onnx"}))
+
+
+def own_folder(
+    root: Path, bot_id: str, *, group: str = "realtime", seed: int = 1, own_class: str = OWN_CLASS, payload: str = "v2"
+) -> Path:
+    """As `linear_folder`, as data of a `kserve.Model` that somebody wrote."""
+    folder = root / f"{bot_id}-{seed}"
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    save_file({"weight": linear_weights(seed)}, folder / "data" / "linear.safetensors")
+    model = {"format": "kserve", "file": "data", "class": own_class, "payload": payload}
+    return _write(folder, _tensor_document(bot_id, group, "kserve", model))

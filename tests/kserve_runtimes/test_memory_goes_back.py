@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.kserve_runtimes.bot_folders import export_folder, text_folder
+from tests.kserve_runtimes.bot_folders import export_folder, onnx_folder, text_folder
 from tests.kserve_runtimes.fleet import ROOT, Fleet
 
 _MAKERS: dict[str, Callable[[Path, str, int], Path]] = {
     "safetensors": lambda root, name, seed: text_folder(root, name, seed=seed),
     "torch-export": lambda root, name, seed: export_folder(root, name, seed=seed),
+    "onnx": lambda root, name, seed: onnx_folder(root, name, seed=seed),
 }
 
 
 @pytest.mark.parametrize(
     ("model", "bots", "cycles", "most_bytes"),
-    [("safetensors", 20, 1500, 256), ("torch-export", 1, 500, 8192)],
-    ids=["safetensors", "torch-export"],
+    [("safetensors", 20, 1500, 256), ("torch-export", 1, 500, 8192), ("onnx", 20, 1000, 1024)],
+    ids=["safetensors", "torch-export", "onnx"],
 )
 def test_a_process_does_not_grow_by_loads_and_evictions(
     fleet: Fleet, tmp_path: Path, *, model: str, bots: int, cycles: int, most_bytes: int
@@ -37,7 +38,7 @@ def test_a_process_does_not_grow_by_loads_and_evictions(
             "-m",
             "benchmarks.memory",
             "--inside",
-            "torch",
+            "onnx" if model == "onnx" else "torch",
             str(fleet.folder),
             str(cycles),
         ],

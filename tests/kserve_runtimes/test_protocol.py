@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from botshard.oip.client import decode_response, encode_request
+from botshard.oip.client import encode_request
 from botshard.oip.tensors import Tensor
 from tests.kserve_runtimes.bot_folders import LABELS, linear_weights
 from tests.kserve_runtimes.conftest import Served
@@ -45,16 +45,6 @@ def test_rows_are_independent(served: Served) -> None:
     together = served.replica.ask("text", "good morning", "bye").json["outputs"][1]["data"][:3]
     alone = served.replica.ask("text", "good morning").json["outputs"][1]["data"]
     assert together == pytest.approx(alone, abs=1e-6)
-
-
-def test_binary_tensors_go_both_ways(served: Served) -> None:
-    """The binary extension, with bytes behind the JSON in request and answer."""
-    body, length = encode_request([Tensor.of("x", ROW)], binary=True)
-    headers = {"inference-header-content-length": str(length)}
-    answer = served.replica.request("POST", "/v2/models/linear/infer", body, headers)
-    assert answer.status == 200
-    decoded = decode_response(answer.body, header_length=int(answer.headers["inference-header-content-length"]))
-    np.testing.assert_allclose(decoded.outputs["y"].numpy(), ROW @ linear_weights(1).T, atol=1e-5)
 
 
 def test_a_gzipped_body_without_content_type_is_taken(served: Served) -> None:

@@ -44,6 +44,7 @@ def test_every_default_is_as_documented() -> None:
         device="auto",
         encoding_cache_bytes=0,
         sdk="quiet",
+        model_classes=frozenset(),
         request_timeout_s=None,
         grace_s=25.0,
         log_format="text",
@@ -55,6 +56,12 @@ def test_every_default_is_as_documented() -> None:
 def test_a_bucket_is_polled_once_a_second() -> None:
     """Requests to a bucket cost more than a stat of a folder."""
     assert read_settings({**LEAST, "RUNTIME_STORE_URL": "s3://bucket/prefix"}).poll_interval_s == 1.0
+
+
+def test_classes_are_named_with_commas_between() -> None:
+    """As `module:Class`; spaces and a comma too many say nothing."""
+    settings = read_settings({**LEAST, "RUNTIME_MODEL_CLASSES": "a.b:C, d:E,"})
+    assert settings.model_classes == {"a.b:C", "d:E"}
 
 
 def test_all_problems_are_told_together() -> None:
@@ -73,6 +80,7 @@ def test_all_problems_are_told_together() -> None:
         "RUNTIME_SHARE_ARTIFACTS": "maybe",
         "RUNTIME_LOADERS": "two",
         "RUNTIME_READY_SHARE": "1.5",
+        "RUNTIME_MODEL_CLASSES": "my_package.models.Sentiment",
         "RUNTIME_LOG_LEVEL": "LOUD",
         "RUNTIME_DEVICE": "tpu",
         "RUNTIME_ENCODING_CACHE": "much",
