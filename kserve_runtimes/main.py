@@ -33,6 +33,7 @@ from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.model import Framework
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.queues import QueueBounds
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
@@ -151,7 +152,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     listener = _listener(settings)
     store = open_store(settings.store_url, environ, make=False)
     notifier = Notifier(environ)
-    metrics = Metrics(REGISTRY)
+    metrics = Metrics(REGISTRY, top_bots=settings.top_bots)
     notices = LoadNotices(notifier)
     follower = Follower(store, pool=settings.pool, metrics=metrics)
     # Siblings need an HTTP client, which a replica without any does not import.
@@ -202,10 +203,11 @@ async def _serve(settings: Settings, environ: Mapping[str, str], server: PoolSer
     ]
     try:
         await server.serve(
-            Inference(pool, models, threads=settings.threads),
+            Inference(pool, models, threads=settings.threads, bounds=QueueBounds(settings.bot_queue, settings.queue)),
             listener=listener,
             grpc_port=settings.grpc_port,
             max_body_bytes=settings.max_body_bytes,
+            tells_times=settings.server_timing,
             grace_s=settings.grace_s,
             on_listening=pool.note_listening,
             share=ArtifactShare(cache) if siblings is not None else None,

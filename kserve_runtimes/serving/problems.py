@@ -14,12 +14,15 @@ from botshard.oip.errors import BodyTooLargeError, InvalidInputError, Unencodabl
 from botshard.sharding.errors import TransientError
 from botshard.store.base import StoreError
 from kserve_runtimes.core.errors import (
+    BotQueueFullError,
     DeadlineExceededError,
     LoadFailedError,
     MisdirectedError,
     NoRoomError,
     PoolNotReadyError,
     PredictFailedError,
+    QueueFullError,
+    TooLateError,
     UnknownBotError,
     UnknownVersionError,
 )
@@ -38,6 +41,9 @@ _TABLE: Final[tuple[tuple[type[Exception], int, grpc.StatusCode], ...]] = (
     (InvalidInputError, 400, grpc.StatusCode.INVALID_ARGUMENT),
     (DeadlineExceededError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
     (TimeoutError, 504, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (BotQueueFullError, 429, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (QueueFullError, 503, grpc.StatusCode.UNAVAILABLE),
+    (TooLateError, 503, grpc.StatusCode.UNAVAILABLE),
     (LoadFailedError, 503, grpc.StatusCode.UNAVAILABLE),
     (NoRoomError, 503, grpc.StatusCode.UNAVAILABLE),
     (PoolNotReadyError, 503, grpc.StatusCode.UNAVAILABLE),
@@ -68,7 +74,7 @@ def problem_of(error: Exception, /) -> Problem:
 
 
 def _retry_after_s(error: Exception, status: int) -> int | None:
-    if status != 503:
+    if status not in {429, 503}:
         return None
     hint_s = error.retry_after_s if isinstance(error, TransientError) else None
     return max(1, math.ceil(_DEFAULT_RETRY_S if hint_s is None else hint_s))

@@ -67,6 +67,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         listener: socket.socket,
         grpc_port: int,
         max_body_bytes: int,
+        tells_times: bool,
         grace_s: float,
         on_listening: Callable[[], None],
         share: ArtifactShare | None = None,
@@ -74,7 +75,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         """Answer requests for a pool on `listener` until `drain`; returns when everything in flight was answered."""
         pool = inference.pool
         self.repository.bind(inference)
-        front = PoolFront(inference, max_body_bytes=max_body_bytes)
+        front = PoolFront(inference, max_body_bytes=max_body_bytes, tells_times=tells_times)
         http = Http1Server(
             PoolApplication(pool, self._behind, max_body_bytes=max_body_bytes, share=share),
             recognise=front.recognise,
