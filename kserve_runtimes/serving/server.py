@@ -59,7 +59,7 @@ class PoolServer(ModelServer):  # type: ignore[misc]
         self._stop: asyncio.Event | None = None
         self._is_draining = False
 
-    async def serve(
+    async def serve(  # noqa: PLR0913 - each is a setting
         self,
         inference: Inference,
         /,

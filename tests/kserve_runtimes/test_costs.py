@@ -121,7 +121,7 @@ def test_answers_say_where_their_time_went(sleepy: Replica) -> None:
 def test_answers_do_not_say_it_where_that_is_switched_off(served: Served, torch_zygote: Zygote) -> None:
     """A setting."""
     assert "server-timing" in served.replica.multiply("linear").headers
-    with Replica(torch_zygote, served.fleet, served.pool, replica="r-2", RUNTIME_SERVER_TIMING="off") as replica:
+    with Replica(torch_zygote, served.fleet, served.pool, replica="r-2", RUNTIME_SERVER_TIMING="false") as replica:
         assert "server-timing" not in replica.wait_ready().multiply("linear").headers
 
 
