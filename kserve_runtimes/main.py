@@ -34,6 +34,7 @@ from kserve_runtimes.core.loading import BotLoader
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.queues import QueueBounds
 from kserve_runtimes.core.reporting import Reporter, current_rss_bytes
 from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.core.room import MemoryBounds
@@ -145,7 +146,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
     listener = _listener(settings)
     store = open_store(settings.store_url, environ, make=False)
     notifier = Notifier(environ)
-    metrics = Metrics(REGISTRY)
+    metrics = Metrics(REGISTRY, top_bots=settings.top_bots)
     notices = LoadNotices(notifier)
     follower = Follower(store, pool=settings.pool, metrics=metrics)
     imports = Imports()
@@ -180,7 +181,9 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         url=settings.advertise_url if siblings is not None else None,
     )
     reporter.device_bytes = lambda: framework.device_bytes
-    inference = Inference(pool, models, threads=settings.threads)
+    inference = Inference(
+        pool, models, threads=settings.threads, bounds=QueueBounds(settings.bot_queue, settings.queue)
+    )
     behind = Behind(
         pool,
         imports,
@@ -195,6 +198,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         imports,
         grpc_port=settings.grpc_port,
         max_body_bytes=settings.max_body_bytes,
+        tells_times=settings.server_timing,
         grace_s=settings.grace_s,
         share=ArtifactShare(cache) if siblings is not None else None,
     )

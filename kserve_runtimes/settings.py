@@ -12,6 +12,7 @@ from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 from botshard.sharding.ids import Framework, PoolName, check_pool_name
 from botshard.sharding.units import parse_duration_s
 from botshard.store.reports import check_replica_url
+from kserve_runtimes.core.queues import BOT_REQUESTS_A_THREAD, REQUESTS_A_THREAD
 
 __all__ = ["DEVICES", "FRAMEWORKS", "LOG_FORMAT", "VARIABLES", "Settings", "read_settings"]
 
@@ -114,6 +115,14 @@ class Settings:
     model_classes: frozenset[str]
     """`RUNTIME_MODEL_CLASSES`: classes of this image that bots of framework `kserve` may name, as `module:Class` with
     commas between; none by default."""
+    bot_queue: int
+    """`RUNTIME_BOT_QUEUE`, 256 a thread: requests of one bot that may wait or run."""
+    queue: int
+    """`RUNTIME_QUEUE`, 1024 a thread: requests that may wait or run."""
+    server_timing: bool
+    """`RUNTIME_SERVER_TIMING`, true: answers of inference say where their time went."""
+    top_bots: int
+    """`RUNTIME_TOP_BOTS`, 20: bots that have a label of their own in the metrics."""
     request_timeout_s: float | None
     """`RUNTIME_REQUEST_TIMEOUT_S`: deadline of a request; by default that of the pool's group in the table."""
     grace_s: float
@@ -141,6 +150,7 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
     cache_dir = reader.required("RUNTIME_CACHE_DIR", _FOLDER)
     framework = reader.required("RUNTIME_FRAMEWORK", "one of " + ", ".join(FRAMEWORKS))
     poll_s = _S3_POLL_S if store_url.startswith("s3:") else _FILE_POLL_S
+    threads = reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256)
     settings = Settings(
         pool=PoolName(pool),
         replica=reader.parsed("RUNTIME_REPLICA", _replica, socket.gethostname(), _REPLICA_NAME),
@@ -161,10 +171,14 @@ def read_settings(environ: Mapping[str, str], /) -> Settings:
         loaders=reader.integer("RUNTIME_LOADERS", 2, at_least=1, at_most=64),
         ready_share=reader.parsed("RUNTIME_READY_SHARE", _share, 1.0, "a number from 0 to 1"),
         max_body_bytes=reader.bytes("RUNTIME_MAX_BODY", 16 << 20),
-        threads=reader.integer("RUNTIME_THREADS", 1, at_least=1, at_most=256),
         device=reader.choice("RUNTIME_DEVICE", DEVICES, DEVICES[0]),
         encoding_cache_bytes=reader.bytes("RUNTIME_ENCODING_CACHE", 0),
         model_classes=reader.parsed("RUNTIME_MODEL_CLASSES", _classes, frozenset(), _CLASSES),
+        threads=threads,
+        bot_queue=reader.integer("RUNTIME_BOT_QUEUE", BOT_REQUESTS_A_THREAD * threads, at_least=1, at_most=1 << 20),
+        queue=reader.integer("RUNTIME_QUEUE", REQUESTS_A_THREAD * threads, at_least=1, at_most=1 << 20),
+        server_timing=reader.boolean("RUNTIME_SERVER_TIMING", default=True),
+        top_bots=reader.integer("RUNTIME_TOP_BOTS", 20, at_least=0, at_most=1000),
         request_timeout_s=reader.parsed("RUNTIME_REQUEST_TIMEOUT_S", _duration, 0.0, _DURATION) or None,
         grace_s=reader.parsed("RUNTIME_GRACE_S", _duration, 25.0, _DURATION),
         sdk=reader.choice("RUNTIME_SDK", _SDK, "quiet"),

@@ -10,7 +10,9 @@ from fnmatch import fnmatchcase
 from botshard.cli.world import World
 from botshard.sharding.catalog import Bot, Version
 from botshard.sharding.hashing import family_id
+from botshard.sharding.ids import BotId
 from botshard.sharding.residency import Residency
+from botshard.store.costs import BotCost
 from botshard.store.reports import BotReport, ReplicaReport
 
 __all__ = [
@@ -117,6 +119,8 @@ class ReplicaView:
     rate_per_s: float
     load_s: float
     error: str | None
+    cost: BotCost | None = None
+    """Since it was asked there first; None: it was not, or the replica has not said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,7 @@ def bot_state(bot: Bot, world: World, seen: Seen, /) -> BotState:
     return BotState.RESIDENT if states & {Residency.RESIDENT, Residency.DRAINING} else BotState.ABSENT
 
 
-def replica_views(world: World, seen: Seen, /) -> tuple[ReplicaView, ...]:
+def replica_views(bot_id: BotId, world: World, seen: Seen, /) -> tuple[ReplicaView, ...]:
     """What replicas say of a bot, live ones first."""
     views = [
         ReplicaView(
@@ -181,10 +185,16 @@ def replica_views(world: World, seen: Seen, /) -> tuple[ReplicaView, ...]:
             rate_per_s=bot.rate_per_s,
             load_s=bot.load_s,
             error=bot.error,
+            cost=_cost_of(bot_id, report, world),
         )
         for report, bot in seen
     ]
     return tuple(sorted(views, key=lambda view: (not view.live, view.pool, view.replica)))
+
+
+def _cost_of(bot_id: BotId, report: ReplicaReport, world: World) -> BotCost | None:
+    costs = world.costs.get((report.pool, report.replica))
+    return costs.bots.get(bot_id) if costs else None
 
 
 def version_views(bot: Bot, /) -> tuple[VersionView, ...]:

@@ -14,7 +14,17 @@ from botshard.sharding.ids import PoolName, ShardIndex
 from botshard.sharding.routing import FamilyRoutes
 from botshard.store.layout import catalog_key_of
 
-__all__ = ["BotDetail", "ModelView", "PoolRole", "PoolView", "ShardView", "detail_of", "model_view", "shard_of_bot"]
+__all__ = [
+    "BotDetail",
+    "CostView",
+    "ModelView",
+    "PoolRole",
+    "PoolView",
+    "ShardView",
+    "detail_of",
+    "model_view",
+    "shard_of_bot",
+]
 
 
 class PoolRole(StrEnum):
@@ -79,6 +89,20 @@ class ModelView:
 
 
 @dataclass(frozen=True, slots=True)
+class CostView:
+    """What a bot has cost, over its replicas: those that run, or where none does, those that ran last."""
+
+    since_s: int
+    """Seconds since 1970 when the first of them was asked. A replica that starts again begins again at nothing."""
+    requests: int
+    rows: int
+    cpu_s: float
+    cpu_per_row_s: float | None
+    load_s: float | None
+    """Of its slowest last load; None: it is not in memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class BotDetail:
     """Everything that is known of a bot."""
 
@@ -105,6 +129,8 @@ class BotDetail:
     """None: the family is not in the routing table."""
     footprint_bytes: int | None
     rate_per_s: float
+    costs: CostView | None
+    """None: it was not asked where replicas run, or none has told yet."""
     replicas: tuple[ReplicaView, ...]
     versions: tuple[VersionView, ...]
     cannot_be_placed: str | None
@@ -119,7 +145,7 @@ def detail_of(bot: Bot, world: World, /, *, model: ModelView | None = None) -> B
     """Put together what catalog, table, reports and controller say."""
     key = bot.serving.family_key
     seen = world.seen_of(bot.id)
-    replicas = replica_views(world, seen)
+    replicas = replica_views(bot.id, world, seen)
     return BotDetail(
         bot=bot.id,
         tenant=bot.tenant,
@@ -138,11 +164,28 @@ def detail_of(bot: Bot, world: World, /, *, model: ModelView | None = None) -> B
         shard=shard_of_bot(bot, world),
         footprint_bytes=max((replica.footprint_bytes for replica in replicas), default=0) or None,
         rate_per_s=round(sum(replica.rate_per_s for replica in replicas if replica.live), 4),
+        costs=_costs(replicas),
         replicas=replicas,
         versions=version_views(bot),
         cannot_be_placed=world.controller.refused.get(bot.id),
         model=model,
         problems=world.problems,
+    )
+
+
+def _costs(replicas: tuple[ReplicaView, ...]) -> CostView | None:
+    counted = [one for one in replicas if one.live] or list(replicas)
+    costs = [one.cost for one in counted if one.cost is not None]
+    if not costs:
+        return None
+    cpu_s, rows = sum(cost.cpu_s for cost in costs), sum(cost.rows for cost in costs)
+    return CostView(
+        since_s=min(cost.since_s for cost in costs),
+        requests=sum(cost.requests for cost in costs),
+        rows=rows,
+        cpu_s=round(cpu_s, 6),
+        cpu_per_row_s=round(cpu_s / rows, 9) if rows else None,
+        load_s=max(one.load_s for one in counted) or None,
     )
 
 

@@ -9,7 +9,7 @@ from botshard.cli.bot_views import BotLine, ReplicaView
 from botshard.cli.explain_view import Explanation
 from botshard.cli.output import Column, plain, print_pairs, print_table
 from botshard.cli.pool_views import PoolLine
-from botshard.cli.show_view import BotDetail
+from botshard.cli.show_view import BotDetail, CostView
 from botshard.sharding.units import format_bytes, format_duration_s
 
 __all__ = [
@@ -184,6 +184,16 @@ def _about(detail: BotDetail) -> Iterator[tuple[str, object]]:
             yield "still answered by", ", ".join(shard.lingering)
     yield "footprint", _bytes(detail.footprint_bytes) or "not measured yet"
     yield "rate", f"{detail.rate_per_s:g}/s"
+    if detail.costs is not None:
+        yield from _cost_pairs(detail.costs)
+
+
+def _cost_pairs(costs: CostView) -> Iterator[tuple[str, object]]:
+    yield "asked", f"{costs.requests} requests, {costs.rows} rows since {_moment(costs.since_s)}"
+    a_row = f", {costs.cpu_per_row_s * 1e6:.1f} µs a row" if costs.cpu_per_row_s is not None else ""
+    yield "CPU", f"{costs.cpu_s:.3f} s{a_row}"
+    if costs.load_s is not None:
+        yield "loaded in", format_duration_s(costs.load_s)
 
 
 def _replica_cells(one: ReplicaView) -> Sequence[object]:

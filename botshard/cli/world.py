@@ -15,6 +15,7 @@ from botshard.sharding.ids import BotId, PoolName
 from botshard.sharding.routing import RoutingTable
 from botshard.store.base import ObjectStore
 from botshard.store.catalog_follower import CatalogFollower, whole_entry
+from botshard.store.costs import ReplicaCosts, read_costs
 from botshard.store.intents import Intents, read_intents
 from botshard.store.layout import CONTROLLER_INTENTS, TABLE_CURRENT
 from botshard.store.reports import BotReport, ReplicaReport, read_reports
@@ -45,6 +46,8 @@ class World:
     """What in the store cannot be read, by key."""
     intents: Intents = field(default_factory=Intents)
     """What operators ask for."""
+    costs: Mapping[tuple[PoolName, str], ReplicaCosts] = field(default_factory=dict)
+    """What bots have cost each replica; only of pools that answer for the one bot that is looked at."""
 
     def is_live(self, report: ReplicaReport, /) -> bool:
         """Whether the replica of this report still runs, as far as anybody knows."""
@@ -109,10 +112,15 @@ def read_world(
     except InvalidDocumentError as error:
         found[TABLE_CURRENT] = str(error)
     reports: list[ReplicaReport] = []
+    costs: dict[tuple[PoolName, str], ReplicaCosts] = {}
     for pool in [None] if only is None else sorted(answering_pools(only, table)):
         of_pool, refused = read_reports(store, pool)
         reports += of_pool
         found |= refused
+        if pool is not None:
+            of_replicas, refused = read_costs(store, pool)
+            costs |= {(one.pool, one.replica): one for one in of_replicas}
+            found |= refused
     intents = Intents()
     try:
         intents = read_intents(store)
@@ -121,7 +129,7 @@ def read_world(
     statuses, specs = _look_home(home, found)
     if is_down:
         statuses = {}
-    return World(bots, table, tuple(reports), read_controller(store), now_s, statuses, specs, found, intents)
+    return World(bots, table, tuple(reports), read_controller(store), now_s, statuses, specs, found, intents, costs)
 
 
 def answering_pools(bot: Bot, table: RoutingTable | None, /) -> tuple[PoolName, ...]:

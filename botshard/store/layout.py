@@ -8,6 +8,7 @@ artifacts/<sha256>.json       an artifact's manifest, named by its own digest
 blobs/<2 hex>/<sha256>        contents of files, named by their digest
 backbones/<name>.json         which artifact a backbone is; never changed
 reports/<pool>/<replica>.json what one replica says of itself
+costs/<pool>/<replica>.json   what bots have cost it
 controller/status.json        what the shard controller says of itself
 controller/intents.json       what an operator asks of it beyond pool groups
 ```
@@ -39,7 +40,9 @@ __all__ = [
     "catalog_key_of",
     "catalog_name",
     "catalog_name_of",
+    "costs_key",
     "is_digest",
+    "pool_costs_prefix",
     "pool_reports_prefix",
     "report_key",
 ]
@@ -112,6 +115,16 @@ def pool_reports_prefix(pool: PoolName, /) -> str:
 def report_key(pool: PoolName, replica: str, /) -> str:
     """Key of one replica's report."""
     return f"reports/{pool}/{replica}.json"
+
+
+def pool_costs_prefix(pool: PoolName, /) -> str:
+    """What the keys of the costs of one pool's replicas start with."""
+    return f"costs/{pool}/"
+
+
+def costs_key(pool: PoolName, replica: str, /) -> str:
+    """Key of what bots have cost one replica."""
+    return f"costs/{pool}/{replica}.json"
 
 
 def _checked(digest: str) -> str:

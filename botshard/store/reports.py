@@ -12,7 +12,7 @@ from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber, check_b
 from botshard.sharding.reading import Reader, parse_json
 from botshard.sharding.residency import Residency
 from botshard.store.base import ObjectNotFoundError, ObjectStore
-from botshard.store.layout import REPORTS_PREFIX, pool_reports_prefix, report_key
+from botshard.store.layout import REPORTS_PREFIX, costs_key, pool_reports_prefix, report_key
 
 __all__ = [
     "MAX_ERROR_CHARS",
@@ -228,7 +228,8 @@ def write_report(store: ObjectStore, report: ReplicaReport, /) -> None:
 
 
 def delete_report(store: ObjectStore, pool: PoolName, /, *, replica: str) -> None:
-    """Forget a replica that is gone; absent is fine."""
+    """Forget a replica that is gone, and what bots have cost it; absent is fine."""
+    store.delete(costs_key(pool, replica))
     store.delete(report_key(pool, replica))
 
 

@@ -16,9 +16,11 @@ from botshard.oip.tensors import Array, Tensor
 from botshard.sharding.ids import Epoch
 from kserve_runtimes.core.assignment import NO_EPOCH
 from kserve_runtimes.core.bot import LoadedBot
+from kserve_runtimes.core.costs import BotCosts
 from kserve_runtimes.core.errors import DeadlineExceededError
 from kserve_runtimes.core.model import Together
 from kserve_runtimes.core.resident import Slot
+from kserve_runtimes.core.times import Times
 
 __all__ = ["Asked", "Call", "Run", "Times", "run_stages"]
 
@@ -31,26 +33,6 @@ class Call(NamedTuple):
     """The version in the path; None: whichever is served."""
     epoch: Epoch = NO_EPOCH
     """The epoch that the router routed by; 0: it did not say."""
-
-
-class Times:
-    """Where the time of one request went, in seconds; what a batch took for all its rows counts by rows."""
-
-    __slots__ = ("batch_rows", "post_s", "pre_s", "predict_s", "queue_s")
-
-    def __init__(self, queue_s: float) -> None:
-        self.queue_s = queue_s
-        """Since it was asked: for its bot to be loaded, for a free thread, for the turn of the event loop to end."""
-        self.pre_s = 0.0
-        self.predict_s = 0.0
-        self.post_s = 0.0
-        self.batch_rows = 0
-        """Rows that the model was given at once; 0: it came not so far."""
-
-    @property
-    def work_s(self) -> float:
-        """What it took without waiting."""
-        return self.pre_s + self.predict_s + self.post_s
 
 
 class Asked(Protocol):
@@ -90,10 +72,13 @@ class Run:
         "asked",
         "asked_at_s",
         "bot",
+        "costs",
         "decoded",
         "encoded",
         "error",
+        "expected_s",
         "is_begun",
+        "load_s",
         "outputs",
         "rows",
         "slot",
@@ -107,13 +92,18 @@ class Run:
     encoded: object
     times: Times
     """There once it was begun, whatever came of it."""
+    expected_s: float
+    """What it is expected to take, once it waits for a thread."""
 
-    def __init__(self, asked: Asked, slot: Slot, asked_at_s: float) -> None:
+    def __init__(self, asked: Asked, slot: Slot, costs: BotCosts, asked_at_s: float, load_s: float = 0.0) -> None:
         self.asked = asked
         self.slot = slot
         self.bot = slot.bot
+        self.costs = costs
         self.asked_at_s = asked_at_s
         """Instant of `time.perf_counter`."""
+        self.load_s = load_s
+        """How much of the time since then it waited for its bot to be loaded."""
         self.is_begun = False
         self.error: Exception | None = None
 
@@ -137,7 +127,7 @@ def _pre(runs: Sequence[Run]) -> list[Run]:
             run.error = DeadlineExceededError(0.0)
             continue
         run.is_begun = True
-        run.times = times = Times(before_s - run.asked_at_s)
+        run.times = times = Times(before_s - run.asked_at_s - run.load_s, run.load_s)
         try:
             run.decoded = decoded = asked.decode(run.bot)
             run.rows = decoded.rows

@@ -13,6 +13,9 @@ TransientError
 ├── LoadFailedError         the bot could not be loaded; tried again later
 ├── NoRoomError             memory is full of bots that are all in use
 ├── ModelNotReadyError      the bot is in memory and says that it is not ready
+├── BotQueueFullError       as many requests as may wait for one bot wait for it already
+├── QueueFullError          as many requests as a replica may hold are there already
+├── TooLateError            what waits already takes longer than the request has left
 ├── PoolNotReadyError       table and catalog were not read yet, or the replica is ending
 └── DeadlineExceededError   nobody waits for the answer any more
 ```
@@ -20,10 +23,13 @@ TransientError
 
 from __future__ import annotations
 
+from typing import Final
+
 from botshard.sharding.errors import TerminalError, TransientError
 from botshard.sharding.ids import BotId, Epoch, PoolName, VersionNumber
 
 __all__ = [
+    "BotQueueFullError",
     "DeadlineExceededError",
     "GrpcUnavailableError",
     "LoadFailedError",
@@ -32,8 +38,10 @@ __all__ = [
     "NoRoomError",
     "PoolNotReadyError",
     "PredictFailedError",
+    "QueueFullError",
     "SampleFailedError",
     "SdkUnavailableError",
+    "TooLateError",
     "UnknownBotError",
     "UnknownVersionError",
 ]
@@ -107,6 +115,41 @@ class ModelNotReadyError(TransientError):
     def __init__(self, bot_id: BotId, reason: str) -> None:
         super().__init__(f"bot {bot_id!r} is not ready: {reason}", retry_after_s=1.0)
         self.bot_id = bot_id
+
+
+_LONGEST_HINT_S: Final = 30.0
+"""Who should come again later than that is better off asking another replica, or there are more of them by then."""
+
+
+class BotQueueFullError(TransientError):
+    """A bot's own bound: its neighbours in the replica are served on."""
+
+    def __init__(self, bot_id: BotId, present: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"bot {bot_id!r} has {present} requests waiting or running here, and may have no more",
+            retry_after_s=min(retry_after_s, _LONGEST_HINT_S),
+        )
+        self.bot_id = bot_id
+
+
+class QueueFullError(TransientError):
+    """The replica's bound, whosever the requests are."""
+
+    def __init__(self, present: int, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"this replica has {present} requests waiting or running, and may have no more",
+            retry_after_s=min(retry_after_s, _LONGEST_HINT_S),
+        )
+
+
+class TooLateError(TransientError):
+    """The request could not begin before its deadline, so it is not kept waiting for that."""
+
+    def __init__(self, *, wait_s: float, left_s: float) -> None:
+        super().__init__(
+            f"requests that wait already take about {wait_s:.3g} s, and this one has {left_s:.3g} s left",
+            retry_after_s=min(wait_s, _LONGEST_HINT_S),
+        )
 
 
 class PoolNotReadyError(TransientError):

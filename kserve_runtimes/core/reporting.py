@@ -17,11 +17,14 @@ from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import BotId
 from botshard.sharding.residency import Residency
 from botshard.store.base import ObjectStore
+from botshard.store.costs import BotCost, ReplicaCosts, write_costs
 from botshard.store.reports import BotReport, ReplicaReport, delete_report, read_reports, write_report
+from kserve_runtimes.core.costs import BotCosts
 from kserve_runtimes.core.follower import Follower
 from kserve_runtimes.core.notices import LoadNotices
 from kserve_runtimes.core.pool import Pool
 from kserve_runtimes.core.resident import Resident
+from kserve_runtimes.core.residents import Residents
 
 __all__ = ["Reporter", "current_rss_bytes"]
 
@@ -32,6 +35,8 @@ _LEAST_INTERVAL_S: Final = 0.25
 _SAME_AGAIN: Final = 3
 """Intervals until a report is written whose only news is that the replica lives: one of thousands of bots is large, and
 readers look at its age with some patience (30 s, at the interval's default of 5 s)."""
+_COSTS: Final = 3
+"""Intervals between two writings of what bots have cost."""
 _PAST_S: Final = 600.0
 _KEPT_PAST_REPORTS: Final = 3
 """The last reports of replicas that ended tell the next ones what is used most; more of them tell nothing new."""
@@ -66,6 +71,9 @@ class Reporter:
         self._wanted = asyncio.Event()
         self._problem: str | None = None
         self._written: ReplicaReport | None = None
+        self._costs_at_s = 0.0
+        self._costs_runs = 0.0
+        """Requests that what was written of costs is of."""
         # One thread, so that a report that was under way when this replica ends cannot overtake the last one.
         self._executor = ThreadPoolExecutor(1, "report")
         pool.on_report = self._wanted.set
@@ -98,6 +106,9 @@ class Reporter:
             if not self._pool.is_complete:
                 continue
             await self.report(same_after_s=(_SAME_AGAIN - 0.5) * interval_s)
+            if time.monotonic() >= self._costs_at_s:
+                self._costs_at_s = time.monotonic() + (_COSTS - 0.5) * interval_s
+                await self._report_costs()
             if is_first:
                 is_first = False
                 await asyncio.get_running_loop().run_in_executor(self._executor, self._forget_past)
@@ -111,6 +122,8 @@ class Reporter:
             same_after_s: how old the last one must be to be written again where nothing but the time has changed.
         """
         report = self._describe(ready=self._pool.is_ready and not is_last)
+        if is_last:
+            await self._report_costs()
         if self._written is not None and _tells_nothing_new(report, self._written, same_after_s):
             return
         try:
@@ -122,6 +135,25 @@ class Reporter:
                 log.warning("report cannot be written", extra=fields(problem=problem))
             self._problem = problem
 
+    async def _report_costs(self) -> None:
+        """Write what bots have cost, unless nothing was asked since the last time."""
+        runs = self._pool.metrics.runs.total
+        if runs == self._costs_runs:
+            return
+        costs = _costs(self._pool.residents)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._write_costs, costs)
+            self._costs_runs = runs
+        except WorldError as error:
+            log.debug("costs cannot be written", extra=fields(problem=str(error)))  # reports tell of the store
+
+    def _write_costs(self, costs: Mapping[BotId, BotCosts]) -> None:
+        bots = {
+            bot_id: BotCost(since_s=bot.since_s, requests=bot.requests, rows=bot.rows, cpu_s=bot.cpu_s)
+            for bot_id, bot in costs.items()
+        }
+        write_costs(self._store, ReplicaCosts(self._pool.name, self._replica, time.time(), bots))
+
     def close(self) -> None:
         """Report no more."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -130,6 +162,7 @@ class Reporter:
         pool, residents = self._pool, self._pool.residents
         now_s = asyncio.get_running_loop().time()
         rates = pool.rates.roll(now_s)
+        pool.metrics.top_bots.rank(rates, _costs(residents))
         bots = {entry.id: _bot_report(entry, rates) for entry in (*residents.leaving, *residents)}
         return ReplicaReport(
             pool=pool.name,
@@ -178,6 +211,10 @@ def _bot_report(entry: Resident, rates: Mapping[BotId, float]) -> BotReport:
         load_s=round(slot.load_s, 6) if slot else 0.0,
         error=_error(entry),
     )
+
+
+def _costs(residents: Residents) -> dict[BotId, BotCosts]:
+    return {entry.id: entry.costs for entry in residents if entry.costs is not None}
 
 
 def _error(entry: Resident) -> str | None:

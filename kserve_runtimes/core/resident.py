@@ -11,6 +11,7 @@ from botshard.sharding.catalog import Version
 from botshard.sharding.ids import BotId
 from botshard.sharding.residency import Residency
 from kserve_runtimes.core.bot import LoadedBot
+from kserve_runtimes.core.costs import BotCosts
 from kserve_runtimes.core.failures import Failure
 from kserve_runtimes.core.room import Claim
 
@@ -58,6 +59,14 @@ class Resident:
     """Whether its load has got the memory that it needs."""
     used_at_s: float = 0.0
     """When a request used it last, or when it was loaded."""
+    costs: BotCosts | None = None
+    """What it has cost since it was asked first; None: nobody has asked yet."""
+
+    def counted(self) -> BotCosts:
+        """What it has cost, to be added to."""
+        if self.costs is None:
+            self.costs = BotCosts()
+        return self.costs
 
     @property
     def settled(self) -> bool:

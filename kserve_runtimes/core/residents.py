@@ -246,7 +246,7 @@ class Residents:
         self._evict(entry, "unload")
 
     def _evict(self, entry: Resident, reason: str) -> None:
-        self._entries[entry.id] = Resident(entry.id, entry.wanted, known_bytes=entry.known_bytes)
+        self._entries[entry.id] = Resident(entry.id, entry.wanted, known_bytes=entry.known_bytes, costs=entry.costs)
         if entry.slot is not None:
             self._metrics.evictions.labels(reason).inc()
         self._drop(entry)
@@ -303,7 +303,7 @@ class Residents:
             entry.loading = None
             if slot is not None:
                 self._metrics.loads.labels("loaded").inc()
-                self._metrics.load_seconds.observe(slot.load_s)
+                self._metrics.load_seconds.labels(self._reason(entry, claim)).observe(slot.load_s)
                 told = fields(bot=entry.id, version=version.number, bytes=slot.bot.footprint_bytes, took_s=slot.load_s)
                 log.debug("bot loaded", extra=told)
                 self._install(entry, slot)
@@ -312,6 +312,14 @@ class Residents:
         if entry not in self._leaving and entry.wanted != version:
             self._backlog.add(entry.id)
         self._changed()
+
+    def _reason(self, entry: Resident, claim: Claim | None) -> str:
+        """Why a load was begun that has come to its end."""
+        if entry.slot is not None:
+            return "version"
+        if entry.id in self._missed:
+            return "reload"
+        return "asked" if claim is None else "warm"
 
     def _install(self, entry: Resident, slot: Slot) -> None:
         if entry in self._leaving:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-__all__ = ["CounterTally", "HistogramTally", "Observed"]
+__all__ = ["CounterTally", "HistogramTally", "Observed", "SumTally"]
 
 
 class Observed:
@@ -59,6 +59,20 @@ class HistogramTally(Collector):
             buckets = list(zip(names, accumulate(observed.counts), strict=True))
             family.add_metric([value] if self._label else [], buckets, observed.total)
         yield family
+
+
+class SumTally(Collector):
+    """One counter."""
+
+    def __init__(self, name: str, documentation: str, *, registry: CollectorRegistry) -> None:
+        self._name, self._documentation = name, documentation
+        self.total = 0.0
+        """Whoever counts adds to it."""
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What Prometheus reads."""
+        yield CounterMetricFamily(self._name, self._documentation, value=self.total)
 
 
 class CounterTally(Collector):

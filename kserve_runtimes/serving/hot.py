@@ -36,6 +36,7 @@ from kserve_runtimes.serving.messages import (
     wrong_method_answer,
 )
 from kserve_runtimes.serving.problems import problem_of
+from kserve_runtimes.serving.timing import timing_line
 
 __all__ = ["PoolFront"]
 
@@ -56,8 +57,10 @@ _BINARY_VERSION: Final = (
 class PoolFront:
     """Recognises hot requests, and writes the headers that every answer of this pool has."""
 
-    def __init__(self, inference: Inference, *, max_body_bytes: int) -> None:
+    def __init__(self, inference: Inference, *, max_body_bytes: int, tells_times: bool = True) -> None:
+        """`tells_times`: answers of inference have `Server-Timing`."""
         self.inference = inference
+        self.tells_times = tells_times
         self.pool = pool = inference.pool
         self.max_body_bytes = max_body_bytes
         self._pool_line = line(headers.POOL.encode(), pool.name.encode())
@@ -221,7 +224,7 @@ class _Infer(_PoolRequest):
         """The answer's body."""
         return bot.codec.encode(outputs, decoded)
 
-    def answered(self, encoded: object, bot: LoadedBot, times: Times, /) -> None:  # noqa: ARG002
+    def answered(self, encoded: object, bot: LoadedBot, times: Times, /) -> None:
         """Send it."""
         if self.is_over:
             return
@@ -229,6 +232,8 @@ class _Infer(_PoolRequest):
         front = self._front
         front.pool.metrics.count_rest(200)
         common, version = front.common_lines(self.fields), bot.version.number
+        if front.tells_times:
+            common = timing_line(times, common)
         body, header_length = encoded
         if header_length is None:
             self.answer(Answer(200, _JSON_VERSION % (version, common), body))

@@ -13,6 +13,7 @@ from botshard.rpc.codes import Code
 from botshard.sharding.errors import TransientError
 from botshard.store.base import StoreError
 from kserve_runtimes.core.errors import (
+    BotQueueFullError,
     DeadlineExceededError,
     LoadFailedError,
     MisdirectedError,
@@ -20,7 +21,9 @@ from kserve_runtimes.core.errors import (
     NoRoomError,
     PoolNotReadyError,
     PredictFailedError,
+    QueueFullError,
     SdkUnavailableError,
+    TooLateError,
     UnknownBotError,
     UnknownVersionError,
 )
@@ -39,6 +42,9 @@ _TABLE: Final[tuple[tuple[type[Exception], int, Code], ...]] = (
     (InvalidInputError, 400, Code.INVALID_ARGUMENT),
     (DeadlineExceededError, 504, Code.DEADLINE_EXCEEDED),
     (TimeoutError, 504, Code.DEADLINE_EXCEEDED),
+    (BotQueueFullError, 429, Code.RESOURCE_EXHAUSTED),
+    (QueueFullError, 503, Code.UNAVAILABLE),
+    (TooLateError, 503, Code.UNAVAILABLE),
     (LoadFailedError, 503, Code.UNAVAILABLE),
     (NoRoomError, 503, Code.UNAVAILABLE),
     (ModelNotReadyError, 503, Code.UNAVAILABLE),
@@ -71,7 +77,7 @@ def problem_of(error: Exception, /) -> Problem:
 
 
 def _retry_after_s(error: Exception, status: int) -> int | None:
-    if status != 503:
+    if status not in {429, 503}:
         return None
     hint_s = error.retry_after_s if isinstance(error, TransientError) else None
     return max(1, math.ceil(_DEFAULT_RETRY_S if hint_s is None else hint_s))

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class ReplicaServer:
     """Answers for one pool until it is told to drain. Lives on the event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting
         self,
         inference: Inference,
         behind: Behind,
@@ -38,6 +38,7 @@ class ReplicaServer:
         *,
         grpc_port: int,
         max_body_bytes: int,
+        tells_times: bool,
         grace_s: float,
         share: ArtifactShare | None = None,
     ) -> None:
@@ -49,6 +50,7 @@ class ReplicaServer:
             imports: where the import of gRPC takes its turn.
             grpc_port: 0: no gRPC.
             max_body_bytes: the largest body.
+            tells_times: whether answers have `Server-Timing`.
             grace_s: how long requests in flight may take once it drains.
             share: what siblings may get; None: nothing.
         """
@@ -57,6 +59,7 @@ class ReplicaServer:
         self._late_grpc = Late(_import_grpc, imports, name="grpc")
         self._grpc_port = grpc_port
         self._max_body_bytes = max_body_bytes
+        self._tells_times = tells_times
         self._grace_s = grace_s
         self._share = share
         self._stop = asyncio.Event()
@@ -73,7 +76,7 @@ class ReplicaServer:
         Raises: OSError where gRPC's port cannot be bound; GrpcUnavailableError where it is wanted and cannot be had.
         """
         inference, size_bytes = self._inference, self._max_body_bytes
-        front = PoolFront(inference, max_body_bytes=size_bytes)
+        front = PoolFront(inference, max_body_bytes=size_bytes, tells_times=self._tells_times)
         http = Http1Server(
             PoolApplication(inference.pool, self._behind, max_body_bytes=size_bytes, share=self._share),
             recognise=front.recognise,

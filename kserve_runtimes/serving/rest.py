@@ -17,6 +17,7 @@ from botshard.oip.fields import json_object
 from kserve_runtimes.core.errors import DeadlineExceededError
 from kserve_runtimes.core.pool import Call, Pool
 from kserve_runtimes.serving import models
+from kserve_runtimes.serving.bot_state import bot_state
 from kserve_runtimes.serving.messages import (
     Answer,
     DisconnectedError,
@@ -133,6 +134,10 @@ class PoolApplication:
             case ["", "v2", "repository", "models", bot, "load"]:
                 return "POST", lambda request: self._within(
                     request, lambda: models.load(pool, self._call(request, bot, None))
+                )
+            case ["", "pool", "bots", bot]:
+                return "GET", lambda request: self._within(
+                    request, lambda: bot_state(pool, self._call(request, bot, None))
                 )
             case ["", "v2", "repository", "models", bot, "unload"]:
                 return "POST", lambda request: models.unload(pool, self._call(request, bot, None))

@@ -15,6 +15,7 @@ from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, PoolName, 
 from botshard.sharding.residency import Residency
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, Linger, RoutingTable, Target
 from botshard.store.base import ObjectStore
+from botshard.store.costs import BotCost, ReplicaCosts, write_costs
 from botshard.store.layout import CONTROLLER_STATUS
 from botshard.store.reports import BotReport, ReplicaReport, write_report
 from botshard.store.table import TableStore
@@ -93,6 +94,8 @@ def make_fleet(store: ObjectStore, folder: Path) -> None:
     for pool in POOLS[:2]:
         # The bot's own pool is one of the two; that the other lists it too stands for a replica that has not let go.
         write_report(store, report(pool, "r1", {"acme-banking": RESIDENT, "acme-travel": FAILED}, at_s=now_s))
+        cost = BotCost(since_s=1_700_000_000, requests=12, rows=40, cpu_s=0.004)
+        write_costs(store, ReplicaCosts(pool, "r1", now_s, {BotId("acme-banking"): cost}))
     write_report(store, report(POOLS[0], "r0", {"globex-hr": RESIDENT}, at_s=now_s - 3600, ready=False))
     status = {
         "epoch": 7,

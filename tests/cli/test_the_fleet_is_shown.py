@@ -94,6 +94,24 @@ def test_a_bot_is_shown_with_all_that_is_known(elsewhere: Cli) -> None:
     assert shown["problems"] == {}
 
 
+def test_what_a_bot_costs_is_shown(elsewhere: Cli) -> None:
+    """Requests, rows and CPU since when, as text and as JSON; nothing of a bot that was not asked."""
+    shown = elsewhere.document("show", "acme-banking")
+    assert shown["costs"] == {
+        "sinceS": 1_700_000_000,
+        "requests": 12,
+        "rows": 40,
+        "cpuS": 0.004,
+        "cpuPerRowS": 0.0001,
+        "loadS": 0.02,
+    }
+    assert shown["replicas"][0]["cost"] == {"sinceS": 1_700_000_000, "requests": 12, "rows": 40, "cpuS": 0.004}
+    text = elsewhere("show", "acme-banking").stdout
+    assert "12 requests, 40 rows since 2023-11-14 22:13:20 UTC" in text
+    assert "0.004 s, 100.0 µs a row" in text
+    assert elsewhere.document("show", "acme-travel")["costs"] is None
+
+
 def test_a_failed_load_is_shown_with_its_reason(elsewhere: Cli) -> None:
     """`show` says why a bot cannot be loaded."""
     ended = elsewhere("show", "acme-travel")

@@ -22,7 +22,8 @@ from botshard.sharding.ids import BotId, Framework, GroupName, TenantId, Version
 from kserve_runtimes.core.asked import Call, Run, Times
 from kserve_runtimes.core.batches import Batches
 from kserve_runtimes.core.bot import LoadedBot
-from kserve_runtimes.core.errors import DeadlineExceededError, PredictFailedError
+from kserve_runtimes.core.costs import BotCosts
+from kserve_runtimes.core.errors import DeadlineExceededError, PredictFailedError, TooLateError
 from kserve_runtimes.core.model import Model, Together
 from kserve_runtimes.core.resident import Slot
 from kserve_runtimes.core.room import Claim
@@ -148,6 +149,7 @@ class _World:
         self.executor = ThreadPoolExecutor(threads)
         self.batches = Batches(self.executor, threads=threads, ended=self._ended)
         self.ended: list[Run] = []
+        self.costs: dict[BotId, BotCosts] = {}
 
     def bot(self, factor: float, *, alone: bool = False) -> LoadedBot:
         """A bot that multiplies."""
@@ -155,8 +157,12 @@ class _World:
 
     def ask(self, bot: LoadedBot, asked: _Asked) -> _Asked:
         """Put it in line."""
-        self.batches.add(Run(asked, Slot(bot, Claim(0)), perf_counter()))
+        self.batches.add(Run(asked, Slot(bot, Claim(0)), self.costs.setdefault(bot.id, BotCosts()), perf_counter()))
         return asked
+
+    def usually(self, bot: LoadedBot, work_s: float) -> None:
+        """What requests of a bot have taken so far."""
+        self.costs.setdefault(bot.id, BotCosts()).work_s = work_s
 
     def _ended(self, run: Run, cpu_s: float) -> None:
         assert cpu_s >= 0
@@ -220,6 +226,31 @@ async def test_nobody_works_for_those_who_left(world: _World) -> None:
         await late.answer
     assert world.gate.batches == [[-1], [7]]
     assert len(world.ended) == 4, "each is given back"
+
+
+async def test_who_could_not_begin_in_time_is_told_at_once(world: _World) -> None:
+    """By what bots usually take; a line of its own, whose turn comes soon, is waited for; so is what nobody knows."""
+    held = await world.hold()
+    slow, other, unknown = world.bot(2), world.bot(3, alone=True), world.bot(4, alone=True)
+    world.usually(slow, 0.25)
+    many = [world.ask(slow, _Asked(number)) for number in range(100, 300)]
+    late = world.ask(slow, _Asked(1, deadline_s=monotonic() + 40))
+    with pytest.raises(TooLateError, match="take about 50 s, and this one has 40 s left") as refused:
+        await late.answer
+    assert refused.value.retry_after_s == 30.0, "nobody is sent away for longer"
+    assert world.batches.expected_s == pytest.approx(50.0)
+    patient = [world.ask(other, _Asked(7, deadline_s=monotonic() + 40)), world.ask(unknown, _Asked(7))]
+    world.gate.open.set()
+    assert await asyncio.gather(*[one.answer for one in patient]) == [[21], [28]]
+    await asyncio.gather(held.answer, *[one.answer for one in many])
+    assert world.batches.expected_s == 0
+
+
+async def test_an_idle_thread_is_never_too_late(world: _World) -> None:
+    """However long a bot usually takes: only those in front count, and what is there is tried."""
+    bot = world.bot(2)
+    world.usually(bot, 1000.0)
+    assert await world.ask(bot, _Asked(3, deadline_s=monotonic() + 1)).answer == [6]
 
 
 async def test_whatever_brings_a_batch_down_is_one_requests_fault(world: _World) -> None:

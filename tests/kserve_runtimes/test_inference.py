@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from botshard.sharding.ids import VersionNumber
-from kserve_runtimes.core.inference import _LONG_IN_A_ROW, Took, _Usual
+from kserve_runtimes.core.usual import LONG_IN_A_ROW, Took, Usual
 from tests.kserve_runtimes.bot_folders import linear_weights
 from tests.kserve_runtimes.conftest import Served
 from tests.waiting import eventually
@@ -90,7 +90,7 @@ def test_a_client_that_goes_leaves_nothing_in_flight(served: Served) -> None:
 
 def test_a_bot_is_quick_by_its_own_time_alone() -> None:
     """One slow run among quick ones says that the machine is busy, many in a row that the bot is slow."""
-    usual = _Usual(VersionNumber(1), 0.02, 0.005)
+    usual = Usual(VersionNumber(1), 0.02, 0.005)
     assert not usual.is_quick
     for _ in range(8):
         usual.note(Took(0.0003, 0.0002))
@@ -98,7 +98,7 @@ def test_a_bot_is_quick_by_its_own_time_alone() -> None:
     usual.note_here(0.05)
     assert usual.is_quick
     usual.note_here(0.0001)
-    for _ in range(_LONG_IN_A_ROW):
+    for _ in range(LONG_IN_A_ROW):
         assert usual.is_quick
         usual.note_here(0.05)
     assert not usual.is_quick
@@ -106,7 +106,7 @@ def test_a_bot_is_quick_by_its_own_time_alone() -> None:
 
 def test_a_bot_whose_framework_computes_elsewhere_is_not_quick() -> None:
     """The thread that waits takes no CPU time, and still takes as long."""
-    usual = _Usual(VersionNumber(1), 0.02, 0.0001)
+    usual = Usual(VersionNumber(1), 0.02, 0.0001)
     for _ in range(50):
         usual.note(Took(0.02, 0.0001))
     assert not usual.is_quick

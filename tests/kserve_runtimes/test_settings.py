@@ -45,12 +45,23 @@ def test_every_default_is_as_documented() -> None:
         encoding_cache_bytes=0,
         sdk="quiet",
         model_classes=frozenset(),
+        bot_queue=256,
+        queue=1024,
+        server_timing=True,
+        top_bots=20,
         request_timeout_s=None,
         grace_s=25.0,
         log_format="text",
         log_level="INFO",
         lifeline_fd=None,
     )
+
+
+def test_more_threads_let_more_requests_wait() -> None:
+    """Unless it is said how many."""
+    four = {**LEAST, "RUNTIME_THREADS": "4"}
+    assert (read_settings(four).bot_queue, read_settings(four).queue) == (1024, 4096)
+    assert read_settings({**four, "RUNTIME_BOT_QUEUE": "7"}).bot_queue == 7
 
 
 def test_a_bucket_is_polled_once_a_second() -> None:
