@@ -29,6 +29,7 @@ class LoadedBot:
         "codec",
         "footprint_bytes",
         "id",
+        "is_foreign",
         "model",
         "sample_s",
         "shared_bytes",
@@ -44,6 +45,8 @@ class LoadedBot:
         self.model = model
         self.together = model.together
         """What runs it in one batch with others."""
+        self.is_foreign = spec.model.get("format") == "kserve"
+        """Whether its model is a class of the image, which may do anything: it never runs on the event loop."""
         self.codec = Codec(spec.inputs, spec.outputs, model_name=spec.id, model_version=str(version.number))
         self._pipeline = pipeline
         self.footprint_bytes = model.footprint_bytes + deep_bytes(pipeline)

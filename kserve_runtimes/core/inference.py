@@ -82,7 +82,7 @@ class Inference:
             return None
         if slot.pins >= self._most_of_bot:
             self._check_bound(entry)
-        if not asked.is_small:
+        if not asked.is_small or slot.bot.is_foreign:
             return None
         number = slot.bot.version.number
         costs = entry.costs or entry.counted()
