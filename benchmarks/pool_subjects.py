@@ -198,7 +198,9 @@ def _note(figures: Figures, load: Load, cpu_s: float) -> None:
 
 def _checked(subject: Subject, load: Load) -> Load:
     if load.failed or not load.answered:
-        raise RuntimeError(f"{subject.name}: {load.failed} of {load.answered} requests failed; nothing was measured")
+        raise RuntimeError(
+            f"{subject.name}: {load.failed} of {load.answered} requests failed; nothing was measured: {load.first_failure}"
+        )
     return load
 
 
