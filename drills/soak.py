@@ -66,8 +66,11 @@ def soak(folder: Path, *, minutes: float, seed: int) -> list[Row]:
         return soak_in(place, seconds=minutes * 60.0, look_s=_LOOK_S)
 
 
-def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = True) -> list[Row]:
-    """The same in a place that is there; memory has no bar where the time is too short for it to find its size."""
+def soak_in(place: Place, *, seconds: float, look_s: float, is_brief: bool = False) -> list[Row]:
+    """The same in a place that is there.
+
+    In a brief one memory has not found its size and so has no bar, and descriptors are those of the requests in flight.
+    """
     series: dict[str, _Series] = {}
     before = _loads(place)
     with _swapping(place) as swaps:
@@ -86,7 +89,7 @@ def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = 
         Row("soak: bots loaded", loads, bar="> 0", ok=loads > 0),
     ]
     for kind, found in series.items():
-        rows += _rows(kind, found, memory_bars=memory_bars)
+        rows += _rows(kind, found, is_brief=is_brief)
     for group in (REALTIME, NON_REALTIME):
         rows += stream_rows("soak", place.load, group, [span])
         p50_ms, p99_ms = (place.load.seen(group, span).percentile_ms(share) for share in (0.5, 0.99))
@@ -94,12 +97,12 @@ def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = 
     return rows
 
 
-def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
+def _rows(kind: str, found: _Series, *, is_brief: bool) -> list[Row]:
     memory = statistics.median(found.memory_mib)
     allowed = max(_MOST_MEMORY_MIB, _MOST_MEMORY_RATIO * memory)
     rise_mib = growth(found.memory_mib)
     bars = [
-        (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_DESCRIPTORS),
+        (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_OPEN * 2 if is_brief else _MOST_DESCRIPTORS),
         (f"soak: {kind}, threads, growth", found.threads, _MOST_THREADS),
     ]
     return [
@@ -107,8 +110,8 @@ def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
             f"soak: {kind}, memory, growth, MiB",
             rise_mib,
             {"median": memory},
-            bar=f"< {allowed:.2g}" if memory_bars else "",
-            ok=rise_mib < allowed if memory_bars else None,
+            bar="" if is_brief else f"< {allowed:.2g}",
+            ok=None if is_brief else rise_mib < allowed,
         ),
         *(
             Row(what, rise := growth(values), {"median": statistics.median(values)}, bar=f"< {most:g}", ok=rise < most)
