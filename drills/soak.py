@@ -29,7 +29,6 @@ from drills.verdict import stream_rows
 
 __all__ = ["SHAPES", "growth", "soak", "soak_in"]
 
-_MEBIBYTE = 1 << 20
 _MOST_OPEN = 32
 """A process keeps the memory of the most requests that it ever had in flight: where the machine falls behind, the load
 must not pile up."""
@@ -44,9 +43,8 @@ _LOOK_S = 5.0
 _SWAP_S = 1.0
 _CALM_SHARE = 1 / 3
 """Of the time, at the beginning, in which everything finds its size."""
-_MOST_MEMORY_RATIO = 0.02
-_MOST_MEMORY_MIB = 1.0
-"""Of a kind of process that takes little."""
+_MOST_MEMORY_MIB = 2.0
+"""A process."""
 _MOST_DESCRIPTORS = 4.0
 _MOST_THREADS = 1.0
 
@@ -55,7 +53,10 @@ _MOST_THREADS = 1.0
 class _Series:
     """What a kind of process took, look after look."""
 
+    processes: list[int] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
+    """Anonymous pages, whoever else has them: those that a replica shares with its zygote become its own as they are
+    written to, and that is no growth."""
     descriptors: list[float] = field(default_factory=list)
     threads: list[float] = field(default_factory=list)
 
@@ -99,7 +100,7 @@ def soak_in(place: Place, *, seconds: float, look_s: float, is_brief: bool = Fal
 
 def _rows(kind: str, found: _Series, *, is_brief: bool) -> list[Row]:
     memory = statistics.median(found.memory_mib)
-    allowed = max(_MOST_MEMORY_MIB, _MOST_MEMORY_RATIO * memory)
+    allowed = _MOST_MEMORY_MIB * statistics.median(found.processes)
     rise_mib = growth(found.memory_mib)
     bars = [
         (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_OPEN * 2 if is_brief else _MOST_DESCRIPTORS),
@@ -133,14 +134,20 @@ def _look(place: Place, series: dict[str, _Series]) -> None:
     for kind, processes in StackProcesses.of(place.stack).kinds.items():
         found = series.setdefault(kind, _Series())
         try:
-            memory = sum(process.memory_full_info().uss for process in processes)
+            memory = sum(_anonymous_kib(process.pid) for process in processes)
             descriptors = sum(process.num_fds() for process in processes)
             threads = sum(process.num_threads() for process in processes)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, FileNotFoundError):
             continue  # it was replaced at this moment
-        found.memory_mib.append(memory / _MEBIBYTE)
+        found.memory_mib.append(memory / 1024)
+        found.processes.append(len(processes))
         found.descriptors.append(descriptors)
         found.threads.append(threads)
+
+
+def _anonymous_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("RssAnon:")).split()[1])
 
 
 def _loads(place: Place) -> float:
