@@ -36,6 +36,8 @@ class Load:
     took_s: float
     latencies_s: Sequence[float]
     """Sorted."""
+    first_failure: str = ""
+    """What the first one that failed was answered, for people."""
 
     def percentile_us(self, share: float, /) -> float:
         """Latency that this share of requests stayed under, in microseconds."""
@@ -119,7 +121,7 @@ def run_clients(port: int, requests: Sequence[Sequence[bytes]], *, seconds: floa
 
 
 def _run(poll: select.epoll, clients: dict[int, _Client], seconds: float) -> Load:
-    clock, latencies, failed = time.perf_counter, list[float](), 0
+    clock, latencies, failed, first_failure = time.perf_counter, list[float](), 0, ""
     started_s = now_s = clock()
     until_s = started_s + seconds
     for client in clients.values():
@@ -143,15 +145,17 @@ def _run(poll: select.epoll, clients: dict[int, _Client], seconds: float) -> Loa
                     latencies.append(now_s - client.asked_s)
                 else:
                     failed += 1
+                    first_failure = first_failure or f"{answer[:500]!r}"
                 if answer and now_s < until_s:
                     client.ask()
                     continue
-            except OSError:
+            except OSError as error:
                 failed += 1
+                first_failure = first_failure or repr(error)
             busy -= 1
             poll.unregister(fd)
     latencies.sort()
-    return Load(len(latencies) + failed, failed, now_s - started_s, latencies)
+    return Load(len(latencies) + failed, failed, now_s - started_s, latencies, first_failure)
 
 
 def main() -> int:

@@ -161,7 +161,7 @@ async def _run(
     for at_s, subject in arrivals:
         if (early_s := began_s + at_s - time.time()) > 0:
             await asyncio.sleep(early_s)
-        run.due(subject, began_s + at_s)
+        run.due(subject, min(began_s + at_s, time.time()))  # the loop's timers may be a millisecond early
         if run.open % connections == 0:
             await asyncio.sleep(0)  # behind: whatever has come is read as well
     run.has_all = True

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
@@ -36,6 +37,8 @@ _HINT = "16Ki"
 _EXPONENT = 1.0
 _LOAD_RATIO = 0.7
 _CONNECTIONS = 64
+_READY = b"GET /pool/ready HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+_READY_S = 120.0
 _WARM_UP_S = 20.0
 _CAPACITY_S = 15.0
 _CLOCK_S = 0.002
@@ -69,7 +72,8 @@ def _measure(folder: Path, count: int, room: int, *, seconds: float) -> list[Row
         "RUNTIME_LOG_FORMAT": "json",
     }
     with running([ours]), on_core(max(os.sched_getaffinity(0))):
-        _closed(ours, requests, _WARM_UP_S, seed=1)
+        _wait_until_ready(ours)
+        _closed(ours, requests, _WARM_UP_S, seed=1, connections=4)  # bots come from the store, which takes longer
         capacity_per_s = _closed(ours, requests, _CAPACITY_S, seed=2)
         rate_per_s = _LOAD_RATIO * capacity_per_s
         draw = np.random.default_rng(3)
@@ -90,13 +94,15 @@ def _zipf(length: int, count: int, *, seed: int) -> list[int]:
     return drawn
 
 
-def _closed(subject: Subject, requests: Sequence[bytes], seconds: float, *, seed: int) -> float:
+def _closed(
+    subject: Subject, requests: Sequence[bytes], seconds: float, *, seed: int, connections: int = _CONNECTIONS
+) -> float:
     """Requests a second that it answers when always as many are under way."""
-    draws = [_zipf(4_000, len(requests), seed=1000 * seed + number) for number in range(_CONNECTIONS)]
+    draws = [_zipf(4_000, len(requests), seed=1000 * seed + number) for number in range(connections)]
     series = [[requests[bot] for bot in drawn] for drawn in draws]
     load = run_clients(subject.port, series, seconds=seconds)
     if load.failed:
-        raise RuntimeError(f"{load.failed} of {load.answered} requests failed: {subject.said()}")
+        raise RuntimeError(f"{load.failed} of {load.answered} requests failed: {load.first_failure}")
     return load.per_s
 
 
@@ -153,8 +159,17 @@ def _rows(seen: Exchanges, misses: Sequence[bool], capacity_per_s: float, rate_p
     return rows
 
 
+def _wait_until_ready(subject: Subject) -> None:
+    """Until it has read the whole catalog, and its memory is full."""
+    deadline_s = time.monotonic() + _READY_S
+    while ask_once(subject.port, _READY) is None:
+        if time.monotonic() > deadline_s:
+            raise RuntimeError(f"the replica is not ready: {subject.said()}")
+        time.sleep(0.2)
+
+
 def _resident(subject: Subject) -> int:
-    answer = ask_once(subject.port, b"GET /pool/ready HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+    answer = ask_once(subject.port, _READY)
     return 0 if answer is None else int(orjson.loads(answer)["bots"].get("resident", 0))
 
 

@@ -106,7 +106,7 @@ def _ask_all(subject: Subject, run: _Run) -> None:
         _until(lambda: ask_once(subject.port, subject.requests[0]) is not None, subject, poll_s=0.005)
         run.first_s.append(time.monotonic() - began_s)
         if subject.name != _SDK:  # which has loaded all before it answers
-            _until(lambda: _resident(subject) == len(subject.requests), subject, poll_s=0.02)
+            _until(lambda: _resident(subject) == len(subject.requests), subject, poll_s=0.1)
         run.all_s.append(time.monotonic() - began_s)
         run.all_cpu_s.append(subject.cpu_s())
         for request in subject.requests:

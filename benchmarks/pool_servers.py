@@ -35,10 +35,10 @@ class _Mlp:
         self._inference_mode, self._from_numpy = torch.inference_mode, torch.from_numpy
         weights = {name.removeprefix("layers."): tensor for name, tensor in load_file(path).items()}
         shapes = [weights[f"{index}.weight"].shape for index in range(2)]
-        with torch.device("meta"):  # nothing is made up that the file's numbers replace
-            layers = [nn.Linear(inputs, outputs) for outputs, inputs in shapes]
+        # As tutorials write it: modules are built, then the file's numbers copied into them.
+        layers = [nn.Linear(inputs, outputs) for outputs, inputs in shapes]
         self._first, self._last = layers
-        nn.ModuleList(layers).load_state_dict(weights, assign=True)
+        nn.ModuleList(layers).load_state_dict(weights)
         self._relu = torch.relu
 
     def __call__(self, rows: Any) -> Any:

@@ -198,7 +198,8 @@ def _note(figures: Figures, load: Load, cpu_s: float) -> None:
 
 def _checked(subject: Subject, load: Load) -> Load:
     if load.failed or not load.answered:
-        raise RuntimeError(f"{subject.name}: {load.failed} of {load.answered} requests failed; nothing was measured")
+        what = f"{subject.name}: {load.failed} of {load.answered} requests failed"
+        raise RuntimeError(f"{what}; nothing was measured: {load.first_failure}")
     return load
 
 

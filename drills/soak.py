@@ -29,7 +29,6 @@ from drills.verdict import stream_rows
 
 __all__ = ["SHAPES", "growth", "soak", "soak_in"]
 
-_MEBIBYTE = 1 << 20
 _MOST_OPEN = 32
 """A process keeps the memory of the most requests that it ever had in flight: where the machine falls behind, the load
 must not pile up."""
@@ -44,9 +43,8 @@ _LOOK_S = 5.0
 _SWAP_S = 1.0
 _CALM_SHARE = 1 / 3
 """Of the time, at the beginning, in which everything finds its size."""
-_MOST_MEMORY_RATIO = 0.02
-_MOST_MEMORY_MIB = 1.0
-"""Of a kind of process that takes little."""
+_MOST_MEMORY_MIB = 2.0
+"""A process."""
 _MOST_DESCRIPTORS = 4.0
 _MOST_THREADS = 1.0
 
@@ -55,7 +53,10 @@ _MOST_THREADS = 1.0
 class _Series:
     """What a kind of process took, look after look."""
 
+    processes: list[int] = field(default_factory=list)
     memory_mib: list[float] = field(default_factory=list)
+    """Anonymous pages, whoever else has them: those that a replica shares with its zygote become its own as they are
+    written to, and that is no growth."""
     descriptors: list[float] = field(default_factory=list)
     threads: list[float] = field(default_factory=list)
 
@@ -66,8 +67,11 @@ def soak(folder: Path, *, minutes: float, seed: int) -> list[Row]:
         return soak_in(place, seconds=minutes * 60.0, look_s=_LOOK_S)
 
 
-def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = True) -> list[Row]:
-    """The same in a place that is there; memory has no bar where the time is too short for it to find its size."""
+def soak_in(place: Place, *, seconds: float, look_s: float, is_brief: bool = False) -> list[Row]:
+    """The same in a place that is there.
+
+    In a brief one memory has not found its size and so has no bar, and descriptors are those of the requests in flight.
+    """
     series: dict[str, _Series] = {}
     before = _loads(place)
     with _swapping(place) as swaps:
@@ -86,7 +90,7 @@ def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = 
         Row("soak: bots loaded", loads, bar="> 0", ok=loads > 0),
     ]
     for kind, found in series.items():
-        rows += _rows(kind, found, memory_bars=memory_bars)
+        rows += _rows(kind, found, is_brief=is_brief)
     for group in (REALTIME, NON_REALTIME):
         rows += stream_rows("soak", place.load, group, [span])
         p50_ms, p99_ms = (place.load.seen(group, span).percentile_ms(share) for share in (0.5, 0.99))
@@ -94,12 +98,12 @@ def soak_in(place: Place, *, seconds: float, look_s: float, memory_bars: bool = 
     return rows
 
 
-def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
+def _rows(kind: str, found: _Series, *, is_brief: bool) -> list[Row]:
     memory = statistics.median(found.memory_mib)
-    allowed = max(_MOST_MEMORY_MIB, _MOST_MEMORY_RATIO * memory)
+    allowed = _MOST_MEMORY_MIB * statistics.median(found.processes)
     rise_mib = growth(found.memory_mib)
     bars = [
-        (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_DESCRIPTORS),
+        (f"soak: {kind}, descriptors, growth", found.descriptors, _MOST_OPEN * 2 if is_brief else _MOST_DESCRIPTORS),
         (f"soak: {kind}, threads, growth", found.threads, _MOST_THREADS),
     ]
     return [
@@ -107,8 +111,8 @@ def _rows(kind: str, found: _Series, *, memory_bars: bool) -> list[Row]:
             f"soak: {kind}, memory, growth, MiB",
             rise_mib,
             {"median": memory},
-            bar=f"< {allowed:.2g}" if memory_bars else "",
-            ok=rise_mib < allowed if memory_bars else None,
+            bar="" if is_brief else f"< {allowed:.2g}",
+            ok=None if is_brief else rise_mib < allowed,
         ),
         *(
             Row(what, rise := growth(values), {"median": statistics.median(values)}, bar=f"< {most:g}", ok=rise < most)
@@ -130,14 +134,20 @@ def _look(place: Place, series: dict[str, _Series]) -> None:
     for kind, processes in StackProcesses.of(place.stack).kinds.items():
         found = series.setdefault(kind, _Series())
         try:
-            memory = sum(process.memory_full_info().uss for process in processes)
+            memory = sum(_anonymous_kib(process.pid) for process in processes)
             descriptors = sum(process.num_fds() for process in processes)
             threads = sum(process.num_threads() for process in processes)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, FileNotFoundError):
             continue  # it was replaced at this moment
-        found.memory_mib.append(memory / _MEBIBYTE)
+        found.memory_mib.append(memory / 1024)
+        found.processes.append(len(processes))
         found.descriptors.append(descriptors)
         found.threads.append(threads)
+
+
+def _anonymous_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("RssAnon:")).split()[1])
 
 
 def _loads(place: Place) -> float:

@@ -69,5 +69,5 @@ def test_a_pool_that_is_killed_harms_its_own_bots_at_most(place: Place) -> None:
 
 
 def test_load_evictions_and_new_versions_let_nothing_grow(crowded: Place) -> None:
-    """In short: descriptors and threads; memory takes longer than a test to find its size."""
-    assert not _missed(soak_in(crowded, seconds=10.0, look_s=0.5, memory_bars=False))
+    """In short: descriptors beyond those of requests in flight, and threads; memory takes longer to find its size."""
+    assert not _missed(soak_in(crowded, seconds=10.0, look_s=0.5, is_brief=True))
