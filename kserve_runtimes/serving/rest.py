@@ -93,7 +93,7 @@ class PoolApplication:
 
     # ── routes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _route(self, request: Request) -> tuple[str, Endpoint] | None:
+    def _route(self, request: Request) -> tuple[str, Endpoint] | None:  # noqa: PLR0911 - one return a route
         """Method and endpoint of a path; None: not ours."""
         pool = self._pool
         match request.path.split("/"):
