@@ -34,8 +34,8 @@ _ELSE: Final = (
     OverflowError,
     RuntimeWarning,
 )
-"""What simdjson raises, and what asking a number for its fields does; and numpy's of a sum that overflows, for those
-who make errors of warnings."""
+"""What simdjson raises, and what asking a number for its fields does; and numpy's of a sum that overflows, where
+warnings are errors."""
 
 
 class FloatMatrixReader(threading.local):

@@ -133,9 +133,9 @@ def _head(item: Any) -> tuple[str, str, tuple[int, ...]]:
     """Name, datatype and shape of an input."""
     name = item.name
     shape = tuple(item.shape)
-    if len(shape) > _MAX_DIMENSIONS or (shape and min(shape) < 0):
+    if len(shape) > _MAX_DIMENSIONS or (shape and min(shape) < 1):
         raise InvalidInputError(
-            shortened(name), f"shape must be at most {_MAX_DIMENSIONS} sizes of at least 0, found {list(shape)[:8]}"
+            shortened(name), f"shape must be at most {_MAX_DIMENSIONS} sizes of at least 1, found {list(shape)[:8]}"
         )
     if item.parameters:
         _check_parameters(item.parameters, name)
