@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HTTP_SEEDS", "TENSOR_SEEDS"]
+__all__ = ["GRPC_SEEDS", "HTTP_SEEDS", "TENSOR_SEEDS"]
 
 _JSON = (
     b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2.5,-3e2,0]}]}',
@@ -29,4 +29,8 @@ HTTP_SEEDS: tuple[bytes, ...] = (
     b"\r\n\r\nGET /hot/a HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
+)
+GRPC_SEEDS: tuple[bytes, ...] = (
+    *(bytes([way, spec, 2]) + bytes(range(64)) for way in range(3) for spec in range(8)),
+    *(bytes([0, spec, 1]) + bytes([255] * 40) + bytes([1, 7, 2, 3, 5, 7, 1, 1]) for spec in range(8)),
 )

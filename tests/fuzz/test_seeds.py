@@ -8,15 +8,21 @@ import random
 import pytest
 
 from botshard.http1.limits import Limits
-from fuzz import http_checks, tensor_checks
+from fuzz import grpc_checks, http_checks, tensor_checks
 from fuzz.http_front import feed
-from fuzz.seeds import HTTP_SEEDS, TENSOR_SEEDS
+from fuzz.seeds import GRPC_SEEDS, HTTP_SEEDS, TENSOR_SEEDS
 
 
 @pytest.mark.parametrize("data", TENSOR_SEEDS, ids=range(len(TENSOR_SEEDS)))
 def test_tensors_hold_for_every_seed(data: bytes) -> None:
     """Only errors of the client's come out; the short way says what the long one says; what is written is read."""
     tensor_checks.check(data)
+
+
+@pytest.mark.parametrize("data", GRPC_SEEDS, ids=range(len(GRPC_SEEDS)))
+def test_grpc_holds_for_every_seed(data: bytes) -> None:
+    """Only errors of the client's come out; typed and raw say the same; what is written is read."""
+    grpc_checks.check(data)
 
 
 @pytest.mark.parametrize("data", HTTP_SEEDS, ids=range(len(HTTP_SEEDS)))
