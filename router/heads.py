@@ -14,7 +14,7 @@ from botshard.oip import headers as names
 from router.errors import BadRequestError
 from router.upstream import Headers
 
-__all__ = ["ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
+__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
 
 EPOCH: Final = names.EPOCH.encode()
 POOL: Final = names.POOL.encode()
@@ -74,7 +74,7 @@ def read_request_head(headers: Iterable[tuple[bytes, bytes]], /) -> RequestHead:
     forwarded: list[bytes] = []
     for name, value in headers:
         if name not in _REQUEST_SPECIAL:
-            kept += (name, b": ", value, b"\r\n")
+            kept.append(b"%b: %b\r\n" % (name, value))
         elif name == b"host":
             head.host = value
         elif name == b"content-length":
@@ -90,7 +90,7 @@ def read_request_head(headers: Iterable[tuple[bytes, bytes]], /) -> RequestHead:
     head.forwarded = b", ".join(forwarded)
     named -= {b"close", b"keep-alive", b""}
     if named:
-        head.kept = [part for index, part in enumerate(kept) if kept[index - index % 4] not in named]
+        head.kept = [line for line in kept if line.partition(b":")[0] not in named]
     return head
 
 
@@ -112,9 +112,9 @@ def _read_timeout(value: bytes) -> float:
 class ForwardedHead(NamedTuple):
     """A request's head as it goes to pools, but for what differs from try to try."""
 
-    request_line: bytes
-    """`POST /v2/… HTTP/1.1`, up to where a pool's own path prefix would go in: method and path are kept apart."""
+    method: bytes
     path: bytes
+    """With the query; a pool's own path prefix goes in front."""
     lines: bytes
 
     @classmethod
@@ -122,39 +122,43 @@ class ForwardedHead(NamedTuple):
         cls,
         head: RequestHead,
         *,
-        method: str,
+        method: bytes,
         path: bytes,
         body_bytes: int | None,
         request_id: bytes,
         client: tuple[str, int] | None,
-        scheme: str,
     ) -> ForwardedHead:
         """The head for a request whose body has `body_bytes`; None: it has no body."""
-        parts = head.kept
-        parts += (REQUEST_ID, b": ", request_id, b"\r\nforwarded: ", _forwarded(head, client, scheme), b"\r\n")
-        if body_bytes is not None:
-            parts += (b"content-length: ", b"%d" % body_bytes, b"\r\n")
-        return cls(method.encode(), path, b"".join(parts))
+        length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
+        lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
+            b"".join(head.kept),
+            request_id,
+            _forwarded(head, client),
+            length,
+        )
+        return cls(method, path, lines)
 
     def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
         """The bytes for one try."""
-        return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%b" % (
-            self.request_line,
+        return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bx-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (
+            self.method,
             prefix,
             self.path,
             authority,
             self.lines,
-        ) + b"x-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (epoch, left_s)
+            epoch,
+            left_s,
+        )
 
 
-def _forwarded(head: RequestHead, client: tuple[str, int] | None, scheme: str) -> bytes:
+def _forwarded(head: RequestHead, client: tuple[str, int] | None) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
     address = client[0] if client else "unknown"
     hop = b'for="[%b]"' % address.encode() if ":" in address else b"for=" + address.encode()
     host = head.host
     if host and b'"' not in host and b"\\" not in host:
         hop += b';host="%b"' % host if b":" in host else b";host=" + host
-    hop += b";proto=" + scheme.encode()
+    hop += b";proto=http"
     return head.forwarded + b", " + hop if head.forwarded else hop
 
 
@@ -162,10 +166,13 @@ def _forwarded(head: RequestHead, client: tuple[str, int] | None, scheme: str) -
 class AnswerHead:
     """A pool's head, sorted."""
 
-    kept: Headers
+    lines: list[bytes]
+    """Header lines that go on as they are."""
     epoch: bytes = b""
     """The pool's epoch; empty where something else than a pool of ours answered."""
     content_type: bytes = b""
+    length: int | None = None
+    """Of the body, where it is said."""
     retry_after: bytes = b""
     has_pool: bool = False
     has_request_id: bool = False
@@ -173,23 +180,25 @@ class AnswerHead:
 
 def read_answer_head(headers: Headers, /) -> AnswerHead:
     """Sort a pool's headers (names in lower case)."""
-    kept: Headers = []
-    head = AnswerHead(kept)
-    for field in headers:
-        name = field[0]
+    lines: list[bytes] = []
+    head = AnswerHead(lines)
+    for name, value in headers:
         if name in _ANSWER_DROPPED:
             if name == b"connection":
-                named = {token.strip().lower() for token in field[1].split(b",")} - {b"close", b"keep-alive"}
+                named = {token.strip().lower() for token in value.split(b",")} - {b"close", b"keep-alive"}
                 if named:
                     return read_answer_head([other for other in headers if other[0] not in named | {b"connection"}])
             continue
-        kept.append(field)
+        if name == b"content-length":
+            head.length = int(value)
+            continue
+        lines.append(b"%b: %b\r\n" % (name, value))
         if name == EPOCH:
-            head.epoch = field[1]
+            head.epoch = value
         elif name == b"content-type":
-            head.content_type = field[1]
+            head.content_type = value
         elif name == RETRY_AFTER:
-            head.retry_after = field[1]
+            head.retry_after = value
         elif name == POOL:
             head.has_pool = True
         elif name == REQUEST_ID:

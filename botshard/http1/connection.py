@@ -46,6 +46,8 @@ class Connection(asyncio.Protocol):
         self._reads_paused = False
         self._discarded_bytes = 0
         self._has_eof = False
+        self._gone_at_s = math.inf
+        """When a peer that sends nothing any more and has got nothing for as long counts as gone."""
         self._writable: asyncio.Event | None = None
         """There while the peer does not read."""
         self._blocked_since_s = math.inf
@@ -74,7 +76,7 @@ class Connection(asyncio.Protocol):
         self.is_closing = True
         self._reader.is_deaf = True
         self._alarm.stop()
-        self.resume_writing()
+        self._release_writers()
         self._abandon_all()
         self._server.lost(self)
 
@@ -89,6 +91,8 @@ class Connection(asyncio.Protocol):
         self._reader.current = None
         self._reader.is_deaf = True
         if self._queue and not self._is_lingering:
+            self._gone_at_s = monotonic() + self._limits.half_closed_s
+            self._alarm.arm(self._gone_at_s)
             return True
         self._close()
         return False
@@ -102,12 +106,16 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        if self._writable is None:
-            return
-        self._writable.set()
-        self._writable = None
-        self._blocked_since_s = math.inf
+        self._release_writers()
+        if self._queue and self._queue[0].is_started and not self.is_closing:
+            self._queue[0].resumed()
         self._advance()
+
+    def _release_writers(self) -> None:
+        self._blocked_since_s = math.inf
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what is whole."""
@@ -136,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._queue.append(exchange)
         exchange.begin()
         if exchange.deadline_s < self._alarm.armed_s:
-            self._alarm.arm(exchange.deadline_s)
+            self.watch(exchange)
 
     def refuse(self, status: int, text: str, fields: dict[bytes, bytes], /) -> None:
         """The last answer of this connection, in its turn; a request that was being read gets no other."""
@@ -222,6 +230,15 @@ class Connection(asyncio.Protocol):
         """A body's bytes were taken."""
         if self._reads_paused:
             self._check_reading()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the peer reads."""
+        return self._writable is None
+
+    def watch(self, exchange: Exchange, /) -> None:
+        """See to its deadline."""
+        self._alarm.arm(exchange.deadline_s)
 
     def write(self, data: bytes, /) -> None:
         """Send bytes."""
@@ -353,8 +370,16 @@ class Connection(asyncio.Protocol):
         if not self._reads_paused:
             due_s = min(due_s, reader.body_since_s + limits.body_timeout_s)
         if self._queue:
-            return min(due_s, *(exchange.deadline_s for exchange in self._queue))
+            return min(due_s, self._gone_at_s, *(exchange.deadline_s for exchange in self._queue))
         return min(due_s, self._idle_until_s) if reader.is_between else due_s
+
+    def _look_for_peer(self, now_s: float) -> None:
+        """Where an answer is on its way, writing tells whether the peer is gone."""
+        if self._queue[0].has_answered:
+            self._gone_at_s = now_s + self._limits.half_closed_s
+        else:
+            self._abandon_all()
+            self.abort()
 
     def _act(self) -> None:
         """Something is due."""
@@ -373,6 +398,8 @@ class Connection(asyncio.Protocol):
             reader.refuse(408, f"no byte of the body came within {limits.body_timeout_s:g} s")
         elif not self._queue:
             self._close()
+        elif self._gone_at_s <= now_s:
+            self._look_for_peer(now_s)
         else:
             for exchange in [found for found in self._queue if found.deadline_s <= now_s]:
                 exchange.deadline_s = math.inf

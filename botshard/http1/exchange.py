@@ -25,6 +25,14 @@ class Link(Protocol):
     local: tuple[str, int] | None
     is_closing: bool
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether the peer reads; once it does again, the exchange's `resumed` is called."""
+        ...
+
+    def watch(self, exchange: Exchange, /) -> None:
+        """The exchange's deadline was set or moved."""
+
     def write(self, data: bytes, /) -> None:
         """Send bytes."""
 
@@ -120,6 +128,9 @@ class Exchange:
 
     def start(self) -> None:
         """Its turn: answer from now on."""
+
+    def resumed(self) -> None:
+        """The peer reads again; called only while it is the exchange's turn."""
 
     def expire(self) -> None:
         """`deadline_s` has passed."""
