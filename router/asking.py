@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
+from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
 from router.attempts import Attempts, Cause
 from router.errors import ConnectError, GatewayError, LostError, NotReadyError, UnsettledError, UpstreamError
@@ -130,16 +131,19 @@ class Asking:
         self._bot = bot
         if bot is None:
             self._wait(self._way.find(self._target.bot), self._go)
-        elif self._way.routes.pools(bot):
-            self._try(bot)
+        elif routed := self._way.routes.pools(bot):
+            self._try(routed)
         else:
-            self._wait(self._way.placed(self._target.bot, bot), self._try)
+            self._wait(self._way.placed(self._target.bot, bot), self._placed)
 
-    def _try(self, bot: BotRoute) -> None:
+    def _placed(self, bot: BotRoute) -> None:
         self._bot = bot
+        self._try(self._way.routes.pools(bot))
+
+    def _try(self, routed: tuple[PoolRoute, ...]) -> None:
         attempts = self._attempts
         failed = {} if attempts is None else attempts.failed_pools
-        pool, budget_s = self._way.choose(self._target.bot, self._way.routes.pools(bot), failed)
+        pool, budget_s = self._way.choose(self._target.bot, routed, failed)
         self.pool = pool
         self._client.allow(budget_s)
         pool.outstanding += 1

@@ -60,7 +60,9 @@ class Forwarding:
             raise NoPoolError(f"bot {bot_id!r} has no pool yet", retry_after_s=1)
         group = table.groups[routed[0].group]
         order = policy_of(group)(routed, self._pools.outstanding)
-        pool = self._pools[untried_first(order, failed)[0].name]
+        if failed:
+            order = untried_first(order, failed)
+        pool = self._pools[order[0].name]
         budget_s = group.request_timeout_s
         if not group.realtime and self.loop.time() - pool.answered_s > _MAYBE_COLD_AFTER_S:
             budget_s += group.cold_start_timeout_s

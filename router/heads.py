@@ -6,8 +6,9 @@ Bodies are never looked at; their `Content-Encoding` and the length of a binary 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
@@ -45,7 +46,7 @@ _REQUEST_SPECIAL: Final = _HOP_BY_HOP | {
     REQUEST_TIMEOUT,
 }
 # The server in front writes its own date and name.
-_ANSWER_DROPPED: Final = _HOP_BY_HOP | {b"date", b"server"}
+_ANSWER_SPECIAL: Final = _HOP_BY_HOP | {b"content-length", b"date", b"server"}
 _MAX_REQUEST_ID_CHARS: Final = 128
 
 
@@ -53,45 +54,41 @@ _MAX_REQUEST_ID_CHARS: Final = 128
 class RequestHead:
     """What a client's head says to us, and what of it goes on."""
 
-    kept: list[bytes]
-    """Lines that go on as they are."""
-    host: bytes = b""
-    forwarded: bytes = b""
-    request_id: bytes = b""
+    lines: bytes
+    """Header lines that go on as they are."""
+    host: bytes
+    forwarded: bytes
+    request_id: bytes
     """Empty: the client gave none that can be passed on."""
-    timeout_s: float | None = None
-    content_length: int | None = None
+    timeout_s: float | None
+    content_length: int | None
 
 
-def read_request_head(headers: Iterable[tuple[bytes, bytes]], /) -> RequestHead:
-    """Sort a client's headers (names in lower case).
+def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> RequestHead:
+    """Sort a client's headers (names in lower case), given as they came and by name.
 
     Raises: BadRequestError.
     """
-    kept: list[bytes] = []
-    head = RequestHead(kept)
-    named: set[bytes] = set()
-    forwarded: list[bytes] = []
-    for name, value in headers:
-        if name not in _REQUEST_SPECIAL:
-            kept.append(b"%b: %b\r\n" % (name, value))
-        elif name == b"host":
-            head.host = value
-        elif name == b"content-length":
-            head.content_length = int(value)
-        elif name == REQUEST_ID:
-            head.request_id = value if _is_request_id(value) else b""
-        elif name == REQUEST_TIMEOUT:
-            head.timeout_s = _read_timeout(value)
-        elif name == b"forwarded":
-            forwarded.append(value)
-        elif name == b"connection":
-            named.update(token.strip().lower() for token in value.split(b","))
-    head.forwarded = b", ".join(forwarded)
-    named -= {b"close", b"keep-alive", b""}
-    if named:
-        head.kept = [line for line in kept if line.partition(b":")[0] not in named]
-    return head
+    dropped = _REQUEST_SPECIAL
+    if b"connection" in fields:
+        dropped = dropped | _named_in_connection(headers)
+    length, timeout, request_id = fields.get(b"content-length"), fields.get(REQUEST_TIMEOUT), fields.get(REQUEST_ID)
+    return RequestHead(
+        b"".join([name + b": " + value + b"\r\n" for name, value in headers if name not in dropped]),
+        fields.get(b"host", b""),
+        _joined(headers, b"forwarded") if b"forwarded" in fields else b"",
+        request_id if request_id is not None and _is_request_id(request_id) else b"",
+        None if timeout is None else _read_timeout(timeout),
+        None if length is None else int(length),
+    )
+
+
+def _named_in_connection(headers: Headers) -> set[bytes]:
+    return {token.strip().lower() for token in _joined(headers, b"connection").split(b",")}
+
+
+def _joined(headers: Headers, name: bytes) -> bytes:
+    return b", ".join(value for other, value in headers if other == name)
 
 
 def _is_request_id(value: bytes) -> bool:
@@ -131,7 +128,7 @@ class ForwardedHead(NamedTuple):
         """The head for a request whose body has `body_bytes`; None: it has no body."""
         length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
         lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
-            b"".join(head.kept),
+            head.lines,
             request_id,
             _forwarded(head, client),
             length,
@@ -153,13 +150,16 @@ class ForwardedHead(NamedTuple):
 
 def _forwarded(head: RequestHead, client: tuple[str, int] | None) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
-    address = client[0] if client else "unknown"
+    hop = _hop(client[0] if client else "unknown", head.host)
+    return head.forwarded + b", " + hop if head.forwarded else hop
+
+
+@lru_cache(1024)
+def _hop(address: str, host: bytes) -> bytes:
     hop = b'for="[%b]"' % address.encode() if ":" in address else b"for=" + address.encode()
-    host = head.host
     if host and b'"' not in host and b"\\" not in host:
         hop += b';host="%b"' % host if b":" in host else b";host=" + host
-    hop += b";proto=http"
-    return head.forwarded + b", " + hop if head.forwarded else hop
+    return hop + b";proto=http"
 
 
 @dataclass(slots=True)
@@ -168,39 +168,29 @@ class AnswerHead:
 
     lines: list[bytes]
     """Header lines that go on as they are."""
-    epoch: bytes = b""
+    epoch: bytes
     """The pool's epoch; empty where something else than a pool of ours answered."""
-    content_type: bytes = b""
-    length: int | None = None
+    content_type: bytes
+    length: int | None
     """Of the body, where it is said."""
-    retry_after: bytes = b""
-    has_pool: bool = False
-    has_request_id: bool = False
+    retry_after: bytes
+    has_pool: bool
+    has_request_id: bool
 
 
 def read_answer_head(headers: Headers, /) -> AnswerHead:
     """Sort a pool's headers (names in lower case)."""
-    lines: list[bytes] = []
-    head = AnswerHead(lines)
-    for name, value in headers:
-        if name in _ANSWER_DROPPED:
-            if name == b"connection":
-                named = {token.strip().lower() for token in value.split(b",")} - {b"close", b"keep-alive"}
-                if named:
-                    return read_answer_head([other for other in headers if other[0] not in named | {b"connection"}])
-            continue
-        if name == b"content-length":
-            head.length = int(value)
-            continue
-        lines.append(b"%b: %b\r\n" % (name, value))
-        if name == EPOCH:
-            head.epoch = value
-        elif name == b"content-type":
-            head.content_type = value
-        elif name == RETRY_AFTER:
-            head.retry_after = value
-        elif name == POOL:
-            head.has_pool = True
-        elif name == REQUEST_ID:
-            head.has_request_id = True
-    return head
+    fields = dict(headers)
+    dropped = _ANSWER_SPECIAL
+    if b"connection" in fields:
+        dropped = dropped | _named_in_connection(headers)
+    length = fields.get(b"content-length")
+    return AnswerHead(
+        [name + b": " + value + b"\r\n" for name, value in headers if name not in dropped],
+        fields.get(EPOCH, b""),
+        fields.get(b"content-type", b""),
+        None if length is None else int(length),
+        fields.get(RETRY_AFTER, b""),
+        POOL in fields,
+        REQUEST_ID in fields,
+    )

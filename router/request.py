@@ -88,28 +88,19 @@ class BotRequest(WholeBody):
     def begin(self) -> None:
         """The head is here: whose request is it, and how long may it take?"""
         front = self._front
-        self.began_s = now_s = monotonic()
-        self.deadline_s = now_s + _FIRST_BUDGET_S
+        self.began_s = monotonic()
         try:
-            head = self._head = read_request_head(self.headers)
+            head = self._head = read_request_head(self.headers, self.fields)
             self.request_id = head.request_id or front.next_id()
             self._hold(head.content_length or 0)
         except ShardingError as error:
             self.request_id = self.request_id or front.next_id()
             self.error = self.error or error
             return
-        bot = self._bot = front.routes.find(self._target.bot)
-        group = None
-        if bot is not None:
-            group = front.way.group_of(bot)
-        elif not front.routes.ready:
-            self.error = self.error or NotReadyError(
-                "the router has not read a routing table and a catalog yet", retry_after_s=1
-            )
-        if group is not None:
-            self.allow(group.request_timeout_s)
-        elif head.timeout_s is not None:
-            self.allow(head.timeout_s)
+        self._bot = front.routes.find(self._target.bot)
+        if self._bot is None and not front.routes.ready:
+            missing = NotReadyError("the router has not read a routing table and a catalog yet", retry_after_s=1)
+            self.error = self.error or missing
 
     def take(self, data: bytes, /) -> None:
         """Keep a piece of the body, unless the request is refused already or too much is held."""
@@ -146,7 +137,13 @@ class BotRequest(WholeBody):
             self._refuse(self.error)
         elif self.is_whole:
             self._ask()
-        elif self.expects_continue:
+        else:
+            self._await_body()
+
+    def _await_body(self) -> None:
+        group = None if self._bot is None else self._front.way.group_of(self._bot)
+        self._allow(_FIRST_BUDGET_S if group is None else group.request_timeout_s)
+        if self.expects_continue:
             self.expects_continue = False
             self.link.write(CONTINUE)
 
@@ -174,13 +171,16 @@ class BotRequest(WholeBody):
 
     def allow(self, budget_s: float, /) -> None:
         """See `router.asking.Client`."""
-        if self._head is not None and self._head.timeout_s is not None:
-            budget_s = min(budget_s, self._head.timeout_s)
-        deadline_s = self.began_s + budget_s
-        if deadline_s > self.deadline_s or not self._has_budget:
+        if not self._has_budget or self.began_s + budget_s > self.deadline_s:
             self._has_budget = True
-            self.deadline_s = deadline_s
-            self.link.watch(self)
+            self._allow(budget_s)
+
+    def _allow(self, budget_s: float) -> None:
+        timeout_s = None if self._head is None else self._head.timeout_s
+        if timeout_s is not None and timeout_s < budget_s:
+            budget_s = timeout_s
+        self.deadline_s = self.began_s + budget_s
+        self.link.watch(self)
 
     def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
         """See `router.asking.Client`."""
@@ -229,7 +229,7 @@ class BotRequest(WholeBody):
 
     def _pass(self, connection: Connection, framing: Framing) -> None:
         """What has come to the client; unless it does not read, which holds back the pool."""
-        if not self.link.is_writable:
+        if not self.link.out.is_open:
             return
         is_last, error = connection.finished, connection.error
         piece = connection.take()
@@ -311,3 +311,4 @@ class BotRequest(WholeBody):
             self._front.account.give(self._held_bytes)
             self._held_bytes = 0
         self._front.ended(self)
+        self._asking = None  # which knows this request: without the circle neither waits for the garbage collector

@@ -42,7 +42,6 @@ REQUIREMENTS = (
     Requirement(("pyyaml",), "6.0"),
     Requirement(("fastapi",), "0.115", "router", purpose="the router"),
     Requirement(("httptools",), "0.6", "router", purpose="the router"),
-    Requirement(("uvicorn",), "0.34", "router", purpose="the router"),
     Requirement(("uvloop",), "0.21", "router", purpose="the router"),
     Requirement(("kserve",), "0.21", "runtime", "0.22", "the runtimes are tested with 0.21", "the pools"),
     Requirement(

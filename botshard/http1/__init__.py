@@ -11,6 +11,7 @@ an ASGI application behind, on the same connections and in order.
 - `hot`: the requests that are answered without an application
 - `asgi`: the requests that an application answers
 - `reader`: bytes to requests
+- `outflow`: whether the peer reads
 - `connection`: queues, answers in order, watches the time
 - `server`: listening sockets, and the end
 """

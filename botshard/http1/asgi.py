@@ -189,7 +189,7 @@ class AsgiExchange(Exchange):
         if is_last:
             self.link.finished(self)
         else:
-            await self.link.writable()
+            await self.link.out.wait()
 
     def _begin_answer(self, whole_bytes: int | None) -> tuple[bytes, Framing]:
         """The answer's head, and how its body is framed. `whole_bytes`: size of the body, where it is all there."""

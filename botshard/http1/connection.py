@@ -16,6 +16,7 @@ from botshard.http1.alarm import Alarm
 from botshard.http1.answers import CONTINUE, Answer, head_of
 from botshard.http1.asgi import AsgiExchange
 from botshard.http1.exchange import Exchange
+from botshard.http1.outflow import Outflow
 from botshard.http1.reader import RequestReader
 from botshard.http1.refusal import Refusal
 
@@ -48,9 +49,7 @@ class Connection(asyncio.Protocol):
         self._has_eof = False
         self._gone_at_s = math.inf
         """When a peer that sends nothing any more and has got nothing for as long counts as gone."""
-        self._writable: asyncio.Event | None = None
-        """There while the peer does not read."""
-        self._blocked_since_s = math.inf
+        self.out = Outflow()
         self.is_closing = False
         self._is_lingering = False
         self._ends_at_s = math.inf
@@ -76,7 +75,7 @@ class Connection(asyncio.Protocol):
         self.is_closing = True
         self._reader.is_deaf = True
         self._alarm.stop()
-        self._release_writers()
+        self.out.open()
         self._abandon_all()
         self._server.lost(self)
 
@@ -99,23 +98,16 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read."""
-        self._writable = asyncio.Event()
-        self._blocked_since_s = monotonic()
-        self._alarm.arm(self._blocked_since_s + self._limits.write_timeout_s)
+        self.out.block()
+        self._alarm.arm(self.out.blocked_since_s + self._limits.write_timeout_s)
         self._check_reading()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._release_writers()
+        self.out.open()
         if self._queue and self._queue[0].is_started and not self.is_closing:
             self._queue[0].resumed()
         self._advance()
-
-    def _release_writers(self) -> None:
-        self._blocked_since_s = math.inf
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what is whole."""
@@ -188,7 +180,7 @@ class Connection(asyncio.Protocol):
         self._is_advancing = True
         queue = self._queue
         begun = 0
-        while queue and self._writable is None and not self.is_closing:
+        while queue and self.out.is_open and not self.is_closing:
             front = queue[0]
             if front.is_started:
                 break
@@ -212,7 +204,7 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         pause = (
             len(self._queue) > self._limits.max_queued
-            or self._writable is not None
+            or not self.out.is_open
             or (reader.current is not None and reader.current.is_full)
         )
         if pause == self._reads_paused:
@@ -231,11 +223,6 @@ class Connection(asyncio.Protocol):
         if self._reads_paused:
             self._check_reading()
 
-    @property
-    def is_writable(self) -> bool:
-        """Whether the peer reads."""
-        return self._writable is None
-
     def watch(self, exchange: Exchange, /) -> None:
         """See to its deadline."""
         self._alarm.arm(exchange.deadline_s)
@@ -244,11 +231,6 @@ class Connection(asyncio.Protocol):
         """Send bytes."""
         if data and not self.is_closing:
             self._transport.write(data)
-
-    async def writable(self) -> None:
-        """Return once the peer reads."""
-        if self._writable is not None:
-            await self._writable.wait()
 
     def date_line(self) -> bytes:
         """The `Date` header."""
@@ -363,7 +345,7 @@ class Connection(asyncio.Protocol):
 
     def _due(self) -> float:
         limits, reader = self._limits, self._reader
-        due_s = min(self._ends_at_s, self._blocked_since_s + limits.write_timeout_s)
+        due_s = min(self._ends_at_s, self.out.blocked_since_s + limits.write_timeout_s)
         if self.is_closing or self._is_lingering:
             return due_s
         due_s = min(due_s, reader.head_since_s + limits.head_timeout_s)
@@ -387,7 +369,7 @@ class Connection(asyncio.Protocol):
         if self._is_lingering and now_s < self._cut_at_s and self._transport.get_write_buffer_size():
             self._ends_at_s = now_s + limits.linger_s
             return
-        if self._ends_at_s <= now_s or self._blocked_since_s + limits.write_timeout_s <= now_s:
+        if self._ends_at_s <= now_s or self.out.blocked_since_s + limits.write_timeout_s <= now_s:
             self._abandon_all()
             self.abort()
         elif reader.head_since_s + limits.head_timeout_s <= now_s:
