@@ -23,7 +23,8 @@ _NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null crit;
 events {{ worker_connections 1024; }}
 http {{
-  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
+  access_log off; client_body_buffer_size 1m; proxy_buffers 16 64k;
+  client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_max_body_size 16m;
   keepalive_requests 1000000000;
   upstream pools {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}

@@ -104,7 +104,10 @@ class Asking:
 
     def start(self) -> None:
         """Ask."""
-        self._step(self._go, self._bot)
+        try:
+            self._go(self._bot)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._fell(error)
 
     def let_go(self) -> None:
         """The answer was taken, or nobody wants it: its connection is kept for another request if it can be."""
@@ -123,7 +126,8 @@ class Asking:
         self._body = b""
         if self._task is not None:
             self._task.cancel()
-        self.let_go()
+        if self._in_flight:
+            self.let_go()
 
     # ── tries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

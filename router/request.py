@@ -92,7 +92,8 @@ class BotRequest(WholeBody):
         try:
             head = self._head = read_request_head(self.headers, self.fields)
             self.request_id = head.request_id or front.next_id()
-            self._hold(head.content_length or 0)
+            if head.content_length is not None and head.content_length > front.limits.small_body_bytes:
+                self._hold(head.content_length)
         except ShardingError as error:
             self.request_id = self.request_id or front.next_id()
             self.error = self.error or error
@@ -107,17 +108,16 @@ class BotRequest(WholeBody):
         if self.error is not None:
             return
         super().take(data)
-        try:
-            self._hold(self.body_bytes)
-        except OverloadedError as error:
-            self.error = error
-            self.forget_body()
-            if self.is_started:
-                self._proceed()
+        if self.body_bytes > self._front.limits.small_body_bytes and self.body_bytes > self._held_bytes:
+            try:
+                self._hold(self.body_bytes)
+            except OverloadedError as error:
+                self.error = error
+                self.forget_body()
+                if self.is_started:
+                    self._proceed()
 
     def _hold(self, size_bytes: int) -> None:
-        if size_bytes <= self._held_bytes or size_bytes <= self._front.limits.small_body_bytes:
-            return
         if not self._front.account.take(size_bytes - self._held_bytes):
             raise OverloadedError("the router holds as many request bodies as it may", retry_after_s=1)
         self._held_bytes = size_bytes
@@ -306,7 +306,6 @@ class BotRequest(WholeBody):
         """Let go of everything, count, tell."""
         if self._asking is not None:
             self._asking.stop()
-        self.forget_body()
         if self._held_bytes:
             self._front.account.give(self._held_bytes)
             self._held_bytes = 0

@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
         elif self.has_head:
             if self._held_bytes > self._limits.answer_buffer_bytes and not self.finished and not self._read_paused:
                 self._pause_reading()
-            self._tell()
+            self._asker.came()
 
     def _has_large_head(self) -> bool:
         """Bytes of a body may have come with the last of the head."""
