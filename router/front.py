@@ -84,6 +84,8 @@ class Front:
             pool.counts.finished(request.status, outcome, took_s)
         elif request.status:
             self._count_unserved(request.status)
+        else:
+            return  # it never was a whole request; where it was refused for that, `refuse` has told
         if error is not None or self._access_log:
             self._tell(request, error, took_s)
 
