@@ -39,6 +39,7 @@ REQUIREMENTS = (
     Requirement(("orjson",), "3.10"),
     Requirement(("prometheus-client",), "0.21"),
     Requirement(("pydantic",), "2.9"),
+    Requirement(("pysimdjson",), "7.0"),
     Requirement(("pyyaml",), "6.0"),
     Requirement(("fastapi",), "0.115", "router", purpose="the router"),
     Requirement(("httptools",), "0.6", "router", purpose="the router"),
