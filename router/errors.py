@@ -70,13 +70,7 @@ class WrongMethodError(TerminalError):
 
 
 class BodyTooLargeError(TerminalError):
-    """The request's body is larger than `limit_bytes`."""
-
-    def __init__(self, message: str, *, limit_bytes: int, drainable: bool) -> None:
-        super().__init__(message)
-        self.limit_bytes = limit_bytes
-        self.drainable = drainable
-        """Whether the rest of the body is so small that reading it away is cheaper than cutting the client off."""
+    """The request's body is larger than the limit."""
 
 
 class NotReadyError(TransientError):

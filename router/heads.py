@@ -6,15 +6,16 @@ Bodies are never looked at; their `Content-Encoding` and the length of a binary 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
 from router.errors import BadRequestError
 from router.upstream import Headers
 
-__all__ = ["ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
+__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
 
 EPOCH: Final = names.EPOCH.encode()
 POOL: Final = names.POOL.encode()
@@ -45,7 +46,7 @@ _REQUEST_SPECIAL: Final = _HOP_BY_HOP | {
     REQUEST_TIMEOUT,
 }
 # The server in front writes its own date and name.
-_ANSWER_DROPPED: Final = _HOP_BY_HOP | {b"date", b"server"}
+_ANSWER_SPECIAL: Final = _HOP_BY_HOP | {b"content-length", b"date", b"server"}
 _MAX_REQUEST_ID_CHARS: Final = 128
 
 
@@ -53,45 +54,41 @@ _MAX_REQUEST_ID_CHARS: Final = 128
 class RequestHead:
     """What a client's head says to us, and what of it goes on."""
 
-    kept: list[bytes]
-    """Lines that go on as they are."""
-    host: bytes = b""
-    forwarded: bytes = b""
-    request_id: bytes = b""
+    lines: bytes
+    """Header lines that go on as they are."""
+    host: bytes
+    forwarded: bytes
+    request_id: bytes
     """Empty: the client gave none that can be passed on."""
-    timeout_s: float | None = None
-    content_length: int | None = None
+    timeout_s: float | None
+    content_length: int | None
 
 
-def read_request_head(headers: Iterable[tuple[bytes, bytes]], /) -> RequestHead:
-    """Sort a client's headers (names in lower case).
+def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> RequestHead:
+    """Sort a client's headers (names in lower case), given as they came and by name.
 
     Raises: BadRequestError.
     """
-    kept: list[bytes] = []
-    head = RequestHead(kept)
-    named: set[bytes] = set()
-    forwarded: list[bytes] = []
-    for name, value in headers:
-        if name not in _REQUEST_SPECIAL:
-            kept += (name, b": ", value, b"\r\n")
-        elif name == b"host":
-            head.host = value
-        elif name == b"content-length":
-            head.content_length = int(value)
-        elif name == REQUEST_ID:
-            head.request_id = value if _is_request_id(value) else b""
-        elif name == REQUEST_TIMEOUT:
-            head.timeout_s = _read_timeout(value)
-        elif name == b"forwarded":
-            forwarded.append(value)
-        elif name == b"connection":
-            named.update(token.strip().lower() for token in value.split(b","))
-    head.forwarded = b", ".join(forwarded)
-    named -= {b"close", b"keep-alive", b""}
-    if named:
-        head.kept = [part for index, part in enumerate(kept) if kept[index - index % 4] not in named]
-    return head
+    dropped = _REQUEST_SPECIAL
+    if b"connection" in fields:
+        dropped = dropped | _named_in_connection(headers)
+    length, timeout, request_id = fields.get(b"content-length"), fields.get(REQUEST_TIMEOUT), fields.get(REQUEST_ID)
+    return RequestHead(
+        b"".join([name + b": " + value + b"\r\n" for name, value in headers if name not in dropped]),
+        fields.get(b"host", b""),
+        _joined(headers, b"forwarded") if b"forwarded" in fields else b"",
+        request_id if request_id is not None and _is_request_id(request_id) else b"",
+        None if timeout is None else _read_timeout(timeout),
+        None if length is None else int(length),
+    )
+
+
+def _named_in_connection(headers: Headers) -> set[bytes]:
+    return {token.strip().lower() for token in _joined(headers, b"connection").split(b",")}
+
+
+def _joined(headers: Headers, name: bytes) -> bytes:
+    return b", ".join(value for other, value in headers if other == name)
 
 
 def _is_request_id(value: bytes) -> bool:
@@ -112,9 +109,9 @@ def _read_timeout(value: bytes) -> float:
 class ForwardedHead(NamedTuple):
     """A request's head as it goes to pools, but for what differs from try to try."""
 
-    request_line: bytes
-    """`POST /v2/… HTTP/1.1`, up to where a pool's own path prefix would go in: method and path are kept apart."""
+    method: bytes
     path: bytes
+    """With the query; a pool's own path prefix goes in front."""
     lines: bytes
 
     @classmethod
@@ -122,76 +119,78 @@ class ForwardedHead(NamedTuple):
         cls,
         head: RequestHead,
         *,
-        method: str,
+        method: bytes,
         path: bytes,
         body_bytes: int | None,
         request_id: bytes,
         client: tuple[str, int] | None,
-        scheme: str,
     ) -> ForwardedHead:
         """The head for a request whose body has `body_bytes`; None: it has no body."""
-        parts = head.kept
-        parts += (REQUEST_ID, b": ", request_id, b"\r\nforwarded: ", _forwarded(head, client, scheme), b"\r\n")
-        if body_bytes is not None:
-            parts += (b"content-length: ", b"%d" % body_bytes, b"\r\n")
-        return cls(method.encode(), path, b"".join(parts))
+        length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
+        lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
+            head.lines,
+            request_id,
+            _forwarded(head, client),
+            length,
+        )
+        return cls(method, path, lines)
 
     def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
         """The bytes for one try."""
-        return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%b" % (
-            self.request_line,
+        return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bx-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (
+            self.method,
             prefix,
             self.path,
             authority,
             self.lines,
-        ) + b"x-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (epoch, left_s)
+            epoch,
+            left_s,
+        )
 
 
-def _forwarded(head: RequestHead, client: tuple[str, int] | None, scheme: str) -> bytes:
+def _forwarded(head: RequestHead, client: tuple[str, int] | None) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
-    address = client[0] if client else "unknown"
+    hop = _hop(client[0] if client else "unknown", head.host)
+    return head.forwarded + b", " + hop if head.forwarded else hop
+
+
+@lru_cache(1024)
+def _hop(address: str, host: bytes) -> bytes:
     hop = b'for="[%b]"' % address.encode() if ":" in address else b"for=" + address.encode()
-    host = head.host
     if host and b'"' not in host and b"\\" not in host:
         hop += b';host="%b"' % host if b":" in host else b";host=" + host
-    hop += b";proto=" + scheme.encode()
-    return head.forwarded + b", " + hop if head.forwarded else hop
+    return hop + b";proto=http"
 
 
 @dataclass(slots=True)
 class AnswerHead:
     """A pool's head, sorted."""
 
-    kept: Headers
-    epoch: bytes = b""
+    lines: list[bytes]
+    """Header lines that go on as they are."""
+    epoch: bytes
     """The pool's epoch; empty where something else than a pool of ours answered."""
-    content_type: bytes = b""
-    retry_after: bytes = b""
-    has_pool: bool = False
-    has_request_id: bool = False
+    content_type: bytes
+    length: int | None
+    """Of the body, where it is said."""
+    retry_after: bytes
+    has_pool: bool
+    has_request_id: bool
 
 
 def read_answer_head(headers: Headers, /) -> AnswerHead:
     """Sort a pool's headers (names in lower case)."""
-    kept: Headers = []
-    head = AnswerHead(kept)
-    for field in headers:
-        name = field[0]
-        if name in _ANSWER_DROPPED:
-            if name == b"connection":
-                named = {token.strip().lower() for token in field[1].split(b",")} - {b"close", b"keep-alive"}
-                if named:
-                    return read_answer_head([other for other in headers if other[0] not in named | {b"connection"}])
-            continue
-        kept.append(field)
-        if name == EPOCH:
-            head.epoch = field[1]
-        elif name == b"content-type":
-            head.content_type = field[1]
-        elif name == RETRY_AFTER:
-            head.retry_after = field[1]
-        elif name == POOL:
-            head.has_pool = True
-        elif name == REQUEST_ID:
-            head.has_request_id = True
-    return head
+    fields = dict(headers)
+    dropped = _ANSWER_SPECIAL
+    if b"connection" in fields:
+        dropped = dropped | _named_in_connection(headers)
+    length = fields.get(b"content-length")
+    return AnswerHead(
+        [name + b": " + value + b"\r\n" for name, value in headers if name not in dropped],
+        fields.get(EPOCH, b""),
+        fields.get(b"content-type", b""),
+        None if length is None else int(length),
+        fields.get(RETRY_AFTER, b""),
+        POOL in fields,
+        REQUEST_ID in fields,
+    )

@@ -20,7 +20,12 @@ class Limits:
     small_body_bytes: int = 64 * KIBIBYTE
     """Bodies up to this size are not worth an account: the number of connections bounds them."""
     max_head_bytes: int = 64 * KIBIBYTE
-    """Largest head of a pool's answer."""
+    """Largest head of a request, and of a pool's answer."""
+    half_closed_s: float = 0.5
+    """A client that has closed its side may still wait for its answer, or be gone; for so long it is waited."""
+    next_request_s: float = 0.25
+    """How long a connection without a request is kept once the router is told to stop: its client may have sent one
+    that was not read yet, and gets `connection: close` with the answer."""
     answer_buffer_bytes: int = 256 * KIBIBYTE
     """Bytes of one answer that wait for a slow client before the pool's connection is no longer read."""
     max_connections_per_pool: int = 256
@@ -30,7 +35,7 @@ class Limits:
     connect_timeout_s: float = 3.0
     """One attempt at a connection. A pool at zero does accept: its listening socket is held open for it."""
     idle_connection_s: float = 4.0
-    """An unused connection is closed after this time: before the 5 s after which uvicorn would close it."""
+    """An unused connection is closed after this time: before the 5 s after which many model servers close it."""
     connection_age_s: float = 10.0
     """A connection is not reused after this time, so that replicas that were added get their share."""
 

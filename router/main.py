@@ -27,11 +27,11 @@ from botshard.store.urls import open_store
 from router.app import make_app
 from router.following import Following
 from router.forwarding import Forwarding
+from router.front import Front
 from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
-from router.proxy import Proxy
-from router.serving import Server, listening_socket, make_config
+from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
 
@@ -85,7 +85,6 @@ class Router:
     counts: RouterCounts
     account: BodyAccount
     server: Server
-    app: Proxy
 
 
 def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], None] = lambda: None) -> Router:
@@ -105,22 +104,18 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
-    proxy = Proxy(
-        make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
-        Forwarding(routes, pools, following, counts),
-        routes=routes,
-        limits=settings.limits,
-        account=account,
-        counts=counts,
-        access_log=settings.access_log,
-    )
+    way = Forwarding(routes, pools, following, counts)
+    front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
     server = Server(
-        make_config(proxy, drain_timeout_s=settings.drain_timeout_s),
+        make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
+        front,
+        limits=settings.limits,
+        drain_timeout_s=settings.drain_timeout_s,
         # Whoever waits in the queue of a router that was restarted must not be told that it knows nothing yet.
         begin=lambda: _first_look(following),
         on_stop=on_stop,
     )
-    return Router(routes, pools, following, counts, account, server, proxy)
+    return Router(routes, pools, following, counts, account, server)
 
 
 async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:

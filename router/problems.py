@@ -63,8 +63,6 @@ def problem_of(error: ShardingError, /) -> Answer:
     match error:
         case errors.WrongMethodError(allowed=allowed):
             more.append((b"allow", ", ".join(allowed).encode()))
-        case errors.BodyTooLargeError(drainable=False) | errors.BodyTimeoutError():
-            more.append((b"connection", b"close"))
         case TransientError() if status == HTTPStatus.SERVICE_UNAVAILABLE:
             hint_s = error.retry_after_s or _DEFAULT_RETRY_AFTER_S
             more.append((b"retry-after", b"%d" % max(1, round(hint_s))))

@@ -27,6 +27,9 @@ def least_outstanding(pools: Sequence[PoolRoute], outstanding: Callable[[PoolNam
     """Fewest requests in flight first; between equals the table's order."""
     if len(pools) < 2:
         return pools
+    if len(pools) == 2:  # nearly always, and every request comes by here
+        one, other = pools
+        return pools if outstanding(one.name) <= outstanding(other.name) else (other, one)
     return sorted(pools, key=lambda pool: outstanding(pool.name))
 
 

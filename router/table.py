@@ -91,6 +91,10 @@ class Routes:
         """The bot's route; None where it is not known or retired."""
         return self.bots.find(bot_id)
 
+    def family_of(self, bot: BotRoute, /) -> FamilyId:
+        """The bot's family."""
+        return self._families[bot >> HASH_BITS]
+
     def pools(self, bot: BotRoute, /) -> tuple[PoolRoute, ...]:
         """The bot's pools in the table's order; empty where there are none (yet)."""
         table = self.table

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+import httptools
 
 from router.errors import WrongMethodError
 
-__all__ = ["Target", "canonical_path", "read_target"]
+__all__ = ["Target", "read_request_target", "read_target"]
 
 _V2: Final = "/v2/models/"
 _V1: Final = "/v1/models/"
 _V1_ACTIONS: Final = (":predict", ":explain")
 _REPOSITORY: Final = "/v2/repository/models/"
 _REPOSITORY_ACTIONS: Final = ("load", "unload")
+_PLAIN_INFER: Final = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)/infer")
 _POST: Final[tuple[str, ...]] = ("POST",)
 _READ: Final[tuple[str, ...]] = ("GET", "HEAD")
 
@@ -78,6 +82,24 @@ def _read_v1(rest: str) -> tuple[Target, tuple[str, ...]]:
     return Target(rest, False), _READ
 
 
-def canonical_path(raw_path: bytes, path: str, /) -> bytes:
-    """The path as it is sent on: what was routed by is what the pool reads, however the client quoted it."""
-    return quote(path, safe="/:").encode() if b"%" in raw_path else raw_path
+def read_request_target(method: bytes, target: bytes, /) -> tuple[Target, bytes] | None:
+    """The bot that a request line is for, and path and query as they are sent on; None where there is no bot.
+
+    What was routed by is what the pool reads, however the client quoted it.
+
+    Raises: WrongMethodError.
+    """
+    plain = _PLAIN_INFER.fullmatch(target)
+    if plain is not None and method == b"POST":
+        return Target(plain[1].decode(), False), target
+    try:
+        url = httptools.parse_url(target)
+        raw_path = url.path or b"/"
+        path = unquote(raw_path.decode("ascii"))
+    except (httptools.HttpParserError, ValueError):
+        return None
+    found = read_target(method.decode("ascii"), path)
+    if found is None:
+        return None
+    sent = quote(path, safe="/:").encode() if b"%" in raw_path else raw_path
+    return found, sent + b"?" + url.query if url.query else sent

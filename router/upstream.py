@@ -1,4 +1,4 @@
-"""One kept-alive HTTP/1.1 connection to a pool: an exchange at a time, bytes in, head and pieces of body out.
+"""One kept-alive HTTP/1.1 connection to a pool: a request at a time; who asked is called when something has come.
 
 Why an own client: per request, httptools on `asyncio.Protocol` costs a fraction of what client libraries cost
 (`docs/router.md` has the figures), and a router needs to know what they hide: whether a byte of an answer had come
@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
 from router.errors import CutError, InvalidAnswerError, LostError, UpstreamError
 from router.limits import Limits
 
-__all__ = ["Connection", "Headers"]
+__all__ = ["Asker", "Connection", "Headers"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, in the order they came."""
@@ -30,17 +30,20 @@ _FIRST_FINAL_STATUS: Final = 200
 _JOINED_BYTES: Final = 16 * 1024
 
 
+class Asker(Protocol):
+    """Who sent a request."""
+
+    def came(self) -> None:
+        """The head of the answer is here, more of its body, its end, or an error; the connection knows which."""
+
+
 class Connection(asyncio.Protocol):
-    """See the module. `begin` an exchange, await `head`, then `piece` until it gives None; then `reusable` tells."""
+    """See the module. `begin` a request; `came` of its asker is called until the answer is `finished` or broke off."""
 
     __slots__ = (
+        "_asker",
         "_chunks",
-        "_complete",
-        "_error",
-        "_exchanging",
-        "_framed",
         "_head_bytes",
-        "_head_done",
         "_head_only",
         "_held_bytes",
         "_keep_alive",
@@ -52,8 +55,10 @@ class Connection(asyncio.Protocol):
         "_read_paused",
         "_stray",
         "_transport",
-        "_waiter",
+        "error",
         "exchanges",
+        "finished",
+        "has_head",
         "headers",
         "idle_since_s",
         "opened_at_s",
@@ -74,9 +79,9 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._error: UpstreamError | None = None
-        self._exchanging = False
+        self._asker: Asker | None = None
+        self.error: UpstreamError | None = None
+        """Why nothing more will come."""
         self._read_paused = False
         self._stray = False  # bytes came that belong to no answer
         self.opened_at_s = loop.time()
@@ -87,61 +92,32 @@ class Connection(asyncio.Protocol):
     def _reset(self, *, head_only: bool) -> None:
         self.status = 0
         self.headers: Headers = []
+        self.has_head = False
+        self.finished = False
+        """The whole answer has come, though not all of its body may have been taken."""
         self._chunks: list[bytes] = []
         self._held_bytes = 0
         self._head_bytes = 0
-        self._head_done = False
         self._head_only = head_only
-        self._framed = False
-        self._complete = False
         self._keep_alive = False
 
-    # ── what the caller does ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── what the asker does ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def begin(self, head: bytes, body: bytes, /, *, head_only: bool = False) -> None:
+    def begin(self, head: bytes, body: bytes | memoryview, asker: Asker, /, *, head_only: bool = False) -> None:
         """Send a request. Its body is whole already, so the transport may hold it: nothing grows without bound.
 
         Raises: LostError where the connection has ended meanwhile.
         """
-        if self._error is not None or self._transport is None:
+        if self.error is not None or self._transport is None:
             raise LostError(f"pool {self._pool}: the connection has ended", stale=True)
         self._reset(head_only=head_only)
-        self._exchanging = True
+        self._asker = asker
         self.exchanges += 1
         if len(body) <= _JOINED_BYTES:
             self._transport.write(head + body)  # one buffer is cheaper to write than two
         else:
             self._transport.write(head)
             self._transport.write(body)
-
-    async def head(self) -> int:
-        """Wait for the head of the answer: its status; `headers` are there then.
-
-        Raises: LostError, InvalidAnswerError.
-        """
-        while not self._head_done:
-            if self._error is not None:
-                raise self._error
-            await self._progress()
-        return self.status
-
-    @property
-    def finished(self) -> bool:
-        """Whether the whole answer has come, though pieces of it may not have been taken yet."""
-        return self._complete
-
-    async def piece(self) -> bytes | None:
-        """The next bytes of the body, as many as are there; None after the last.
-
-        Raises: CutError, InvalidAnswerError.
-        """
-        while not self._chunks:
-            if self._complete:
-                return None
-            if self._error is not None:
-                raise self._error
-            await self._progress()
-        return self.take()
 
     def take(self) -> bytes:
         """All bytes of the body that are here and not taken yet; maybe none."""
@@ -159,37 +135,39 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another exchange can follow: the answer is whole and neither side wants to close."""
-        return self._complete and self._keep_alive and not self._stray and self._error is None
+        """Whether another request can follow: the answer is whole, all was sent, and neither side wants to close."""
+        return (
+            self.finished
+            and self._keep_alive
+            and not self._stray
+            and self.error is None
+            and self._transport is not None
+            and not self._transport.get_write_buffer_size()
+        )
 
     def rest(self, now_s: float, /) -> None:
-        """The exchange is over and the connection waits for the next."""
-        self._exchanging = False
+        """The answer was taken, and the connection waits for the next request."""
+        self._asker = None
         self._chunks.clear()
         self.idle_since_s = now_s
 
     def close(self) -> None:
         """End the connection now, whatever is under way."""
+        self._asker = None
         if self._transport is not None:
             self._transport.abort()
 
-    async def _progress(self) -> None:
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+    def _tell(self) -> None:
+        if self._asker is not None:
+            self._asker.came()
 
     def _fail(self, error: UpstreamError) -> None:
-        if self._error is None:
-            self._error = error
+        asker = self._asker
+        if self.error is None:
+            self.error = error
         self.close()
-        self._wake()
+        if asker is not None:
+            asker.came()
 
     # ── what the transport says ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,66 +177,71 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if not self._exchanging or self._complete:
+        if self._asker is None or self.finished:
             # Nobody asked: an answer to a request that was never sent must not become the answer to the next one.
             self._stray = True
             self.close()
             return
-        if not self._head_done:
+        if not self.has_head:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(InvalidAnswerError(f"pool {self._pool}: the answer is not HTTP/1.1: {error}"))
             return
-        if self._head_done:
-            if self._held_bytes > self._limits.answer_buffer_bytes and not self._complete and not self._read_paused:
+        if self._head_bytes > self._limits.max_head_bytes and self._has_large_head():
+            bound = self._limits.max_head_bytes
+            self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
+        elif self.has_head:
+            if self._held_bytes > self._limits.answer_buffer_bytes and not self.finished and not self._read_paused:
                 self._pause_reading()
-            self._wake()
-        elif self._head_bytes > self._limits.max_head_bytes:
-            self._fail_large_head()
+            self._asker.came()
+
+    def _has_large_head(self) -> bool:
+        """Bytes of a body may have come with the last of the head."""
+        head_bytes = sum(len(name) + len(value) for name, value in self.headers)
+        return not self.has_head or head_bytes > self._limits.max_head_bytes
 
     def eof_received(self) -> bool:
         """The pool sends nothing more: the end of a body without a length, or too early an end."""
-        if self._head_done and not self._complete and not self._framed:
-            self._complete = True
-            self._wake()
+        if self.has_head and not self.finished and not self._is_framed():
+            self.finished = True
+            self._tell()
         return False
+
+    def _is_framed(self) -> bool:
+        return self.status in _BODYLESS or any(
+            name in (b"content-length", b"transfer-encoding") for name, _ in self.headers
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
-        if self._error is None:
+        if self.error is None:
             why = "closed" if exc is None else str(exc) or type(exc).__name__
-            if self._exchanging and self._head_done:
-                self._error = CutError(f"pool {self._pool}: the connection ended in the middle of its answer ({why})")
+            if self._asker is not None and self.has_head:
+                self.error = CutError(f"pool {self._pool}: the connection ended in the middle of its answer ({why})")
             else:
                 stale = self.exchanges > 1 and not self._head_bytes
-                self._error = LostError(
-                    f"pool {self._pool}: the connection ended before an answer ({why})", stale=stale
-                )
-        self._wake()
+                self.error = LostError(f"pool {self._pool}: the connection ended before an answer ({why})", stale=stale)
         self._on_lost(self)
+        self._tell()
 
     def _pause_reading(self) -> None:
         if self._transport is not None:
             self._read_paused = True
             self._transport.pause_reading()
 
-    def _fail_large_head(self) -> None:
-        bound = self._limits.max_head_bytes
-        self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
-
     # ── what the parser says ─────────────────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        """A message begins; a second one within one exchange is stray, unless the first was an interim answer."""
-        if self._complete:
+        """A message begins; a second one to one request is stray, unless the first was an interim answer."""
+        if self.finished:
             self._stray = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; after the body it is a trailer, which nobody here reads."""
-        if not self._head_done and not self._stray:
+        if not self.has_head and not self._stray:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -270,15 +253,10 @@ class Connection(asyncio.Protocol):
             self.headers = []
             return
         self.status = status
-        self._framed = status in _BODYLESS or any(
-            name in (b"content-length", b"transfer-encoding") for name, _ in self.headers
-        )
-        self._head_done = True
-        if sum(len(name) + len(value) for name, value in self.headers) > self._limits.max_head_bytes:
-            self._fail_large_head()
+        self.has_head = True
         if self._head_only:
             # The parser cannot be told that no body follows; the connection is not used again.
-            self._complete = True
+            self.finished = True
 
     def on_body(self, body: bytes) -> None:
         """A piece of body."""
@@ -289,7 +267,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The message is whole. Only in here does the parser know whether the connection stays open."""
-        if self._stray or not self._head_done or self._head_only:
+        if self._stray or not self.has_head or self._head_only:
             return
-        self._complete = True
+        self.finished = True
         self._keep_alive = self._parser.should_keep_alive()

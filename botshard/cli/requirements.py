@@ -39,10 +39,10 @@ REQUIREMENTS = (
     Requirement(("orjson",), "3.10"),
     Requirement(("prometheus-client",), "0.21"),
     Requirement(("pydantic",), "2.9"),
+    Requirement(("pysimdjson",), "7.0"),
     Requirement(("pyyaml",), "6.0"),
     Requirement(("fastapi",), "0.115", "router", purpose="the router"),
     Requirement(("httptools",), "0.6", "router", purpose="the router"),
-    Requirement(("uvicorn",), "0.34", "router", purpose="the router"),
     Requirement(("uvloop",), "0.21", "router", purpose="the router"),
     Requirement(("kserve",), "0.21", "runtime", "0.22", "the runtimes are tested with 0.21", "the pools"),
     Requirement(

@@ -6,9 +6,12 @@ an ASGI application behind, on the same connections and in order.
 - `limits`: every bound and every patience
 - `answers`: an answer in bytes
 - `exchange`: one request and its answer, as the connection sees it
+- `framing`: how a body that comes in pieces is sent
+- `whole`: requests whose body is kept until all of it is here
 - `hot`: the requests that are answered without an application
 - `asgi`: the requests that an application answers
 - `reader`: bytes to requests
+- `outflow`: whether the peer reads
 - `connection`: queues, answers in order, watches the time
 - `server`: listening sockets, and the end
 """

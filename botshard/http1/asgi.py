@@ -11,8 +11,9 @@ from urllib.parse import unquote
 
 import httptools
 
-from botshard.http1.answers import CONTINUE, JSON, Answer, bodiless, line, status_line
+from botshard.http1.answers import CONTINUE, JSON, Answer, line
 from botshard.http1.exchange import Exchange
+from botshard.http1.framing import Framing
 
 __all__ = ["Application", "AsgiExchange", "Message", "Receive", "Scope", "Send"]
 
@@ -24,7 +25,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_OURS: Final = frozenset({b"transfer-encoding", b"connection", b"date"})
+_OURS: Final = frozenset({b"transfer-encoding", b"content-length", b"connection", b"date"})
 """Headers that the connection writes itself."""
 _FAILED: Final = Answer(500, JSON, b'{"error":"internal error; the server\'s log has the details"}')
 
@@ -36,16 +37,13 @@ class AsgiExchange(Exchange):
         "_application",
         "_buffer",
         "_buffered_bytes",
-        "_chunked",
+        "_framing",
         "_gone",
         "_head",
-        "_left_bytes",
         "_limit_bytes",
         "_news",
-        "_silent",
         "_task",
         "_told_whole",
-        "_wrote_head",
     )
 
     def __init__(self, application: Application, limit_bytes: int) -> None:
@@ -59,17 +57,15 @@ class AsgiExchange(Exchange):
         self._told_whole = False
         self._task: asyncio.Task[None] | None = None
         self._head: tuple[int, list[tuple[bytes, bytes]]] | None = None
-        self._wrote_head = False
-        self._chunked = False
-        self._silent = False
-        self._left_bytes: int | None = None
+        self._framing: Framing | None = None
+        """There once the answer's head was written."""
 
     # ── what the connection calls ─────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def has_answered(self) -> bool:
         """Whether the answer's head was written."""
-        return self._wrote_head
+        return self._framing is not None
 
     @property
     def is_full(self) -> bool:
@@ -146,13 +142,13 @@ class AsgiExchange(Exchange):
             self._give_up()
 
     def _give_up(self) -> None:
-        if self._wrote_head:
+        if self.has_answered:
             self.link.broken(self)
         else:
             self.link.reply(self, _FAILED)
 
     async def _receive(self) -> Message:
-        if self.expects_continue and not self.is_whole and not self.is_over and not self._wrote_head:
+        if self.expects_continue and not self.is_whole and not self.is_over and not self.has_answered:
             self.expects_continue = False
             self.link.write(CONTINUE)
         while True:
@@ -185,49 +181,24 @@ class AsgiExchange(Exchange):
         await self._send_body(message.get("body", b""), is_last=not message.get("more_body", False))
 
     async def _send_body(self, body: bytes, *, is_last: bool) -> None:
-        head = b"" if self._wrote_head else self._begin_answer(len(body) if is_last else None)
-        self.link.write(head + self._framed(body, is_last=is_last))
+        head = b""
+        framing = self._framing
+        if framing is None:
+            head, framing = self._begin_answer(len(body) if is_last else None)
+        self.link.write(head + framing.piece(body, is_last=is_last))
         if is_last:
-            if self._left_bytes and not self._silent:
-                raise RuntimeError(f"the answer lacks {self._left_bytes} bytes of its content-length")
             self.link.finished(self)
         else:
-            await self.link.writable()
+            await self.link.out.wait()
 
-    def _begin_answer(self, whole_bytes: int | None) -> bytes:
+    def _begin_answer(self, whole_bytes: int | None) -> tuple[bytes, Framing]:
         """The answer's head, and how its body is framed. `whole_bytes`: size of the body, where it is all there."""
         assert self._head is not None  # noqa: S101 - checked by `_send`
         status, headers = self._head
-        lines = [status_line(status)]
-        lines += [line(name, value) for name, value in headers if name not in _OURS]
         fields = dict(headers)
-        self._silent = self.method == b"HEAD" or bodiless(status)
         length = fields.get(b"content-length")
-        if length is not None:
-            self._left_bytes = int(length)
-        elif bodiless(status):
-            pass
-        elif whole_bytes is not None:
-            lines.append(b"content-length: %d\r\n" % whole_bytes)
-        elif self.version == "1.0":
-            self.keep_alive = False  # the body ends where the connection does
-        else:
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+        framing = Framing(self, status, length=None if length is None else int(length), whole_bytes=whole_bytes)
         if b"close" in fields.get(b"connection", b"").lower():
             self.keep_alive = False
-        lines += [self.link.date_line(), self.link.connection_line(self), b"\r\n"]
-        self._wrote_head = True
-        return b"".join(lines)
-
-    def _framed(self, body: bytes, *, is_last: bool) -> bytes:
-        if self._silent:
-            return b""
-        if self._chunked:
-            piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            return piece + b"0\r\n\r\n" if is_last else piece
-        if self._left_bytes is not None:
-            if len(body) > self._left_bytes:
-                raise RuntimeError("the answer is longer than its content-length")
-            self._left_bytes -= len(body)
-        return body
+        self._framing = framing
+        return framing.head(line(name, value) for name, value in headers if name not in _OURS), framing

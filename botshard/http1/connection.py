@@ -16,6 +16,7 @@ from botshard.http1.alarm import Alarm
 from botshard.http1.answers import CONTINUE, Answer, head_of
 from botshard.http1.asgi import AsgiExchange
 from botshard.http1.exchange import Exchange
+from botshard.http1.outflow import Outflow
 from botshard.http1.reader import RequestReader
 from botshard.http1.refusal import Refusal
 
@@ -46,9 +47,9 @@ class Connection(asyncio.Protocol):
         self._reads_paused = False
         self._discarded_bytes = 0
         self._has_eof = False
-        self._writable: asyncio.Event | None = None
-        """There while the peer does not read."""
-        self._blocked_since_s = math.inf
+        self._gone_at_s = math.inf
+        """When a peer that sends nothing any more and has got nothing for as long counts as gone."""
+        self.out = Outflow()
         self.is_closing = False
         self._is_lingering = False
         self._ends_at_s = math.inf
@@ -74,7 +75,7 @@ class Connection(asyncio.Protocol):
         self.is_closing = True
         self._reader.is_deaf = True
         self._alarm.stop()
-        self.resume_writing()
+        self.out.open()
         self._abandon_all()
         self._server.lost(self)
 
@@ -89,24 +90,23 @@ class Connection(asyncio.Protocol):
         self._reader.current = None
         self._reader.is_deaf = True
         if self._queue and not self._is_lingering:
+            self._gone_at_s = monotonic() + self._limits.half_closed_s
+            self._alarm.arm(self._gone_at_s)
             return True
         self._close()
         return False
 
     def pause_writing(self) -> None:
         """The peer does not read."""
-        self._writable = asyncio.Event()
-        self._blocked_since_s = monotonic()
-        self._alarm.arm(self._blocked_since_s + self._limits.write_timeout_s)
+        self.out.block()
+        self._alarm.arm(self.out.blocked_since_s + self._limits.write_timeout_s)
         self._check_reading()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        if self._writable is None:
-            return
-        self._writable.set()
-        self._writable = None
-        self._blocked_since_s = math.inf
+        self.out.open()
+        if self._queue and self._queue[0].is_started and not self.is_closing:
+            self._queue[0].resumed()
         self._advance()
 
     def data_received(self, data: bytes) -> None:
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._queue.append(exchange)
         exchange.begin()
         if exchange.deadline_s < self._alarm.armed_s:
-            self._alarm.arm(exchange.deadline_s)
+            self.watch(exchange)
 
     def refuse(self, status: int, text: str, fields: dict[bytes, bytes], /) -> None:
         """The last answer of this connection, in its turn; a request that was being read gets no other."""
@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
         self._is_advancing = True
         queue = self._queue
         begun = 0
-        while queue and self._writable is None and not self.is_closing:
+        while queue and self.out.is_open and not self.is_closing:
             front = queue[0]
             if front.is_started:
                 break
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         pause = (
             len(self._queue) > self._limits.max_queued
-            or self._writable is not None
+            or not self.out.is_open
             or (reader.current is not None and reader.current.is_full)
         )
         if pause == self._reads_paused:
@@ -223,15 +223,14 @@ class Connection(asyncio.Protocol):
         if self._reads_paused:
             self._check_reading()
 
+    def watch(self, exchange: Exchange, /) -> None:
+        """See to its deadline."""
+        self._alarm.arm(exchange.deadline_s)
+
     def write(self, data: bytes, /) -> None:
         """Send bytes."""
         if data and not self.is_closing:
             self._transport.write(data)
-
-    async def writable(self) -> None:
-        """Return once the peer reads."""
-        if self._writable is not None:
-            await self._writable.wait()
 
     def date_line(self) -> bytes:
         """The `Date` header."""
@@ -346,15 +345,23 @@ class Connection(asyncio.Protocol):
 
     def _due(self) -> float:
         limits, reader = self._limits, self._reader
-        due_s = min(self._ends_at_s, self._blocked_since_s + limits.write_timeout_s)
+        due_s = min(self._ends_at_s, self.out.blocked_since_s + limits.write_timeout_s)
         if self.is_closing or self._is_lingering:
             return due_s
         due_s = min(due_s, reader.head_since_s + limits.head_timeout_s)
         if not self._reads_paused:
             due_s = min(due_s, reader.body_since_s + limits.body_timeout_s)
         if self._queue:
-            return min(due_s, *(exchange.deadline_s for exchange in self._queue))
+            return min(due_s, self._gone_at_s, *(exchange.deadline_s for exchange in self._queue))
         return min(due_s, self._idle_until_s) if reader.is_between else due_s
+
+    def _look_for_peer(self, now_s: float) -> None:
+        """Where an answer is on its way, writing tells whether the peer is gone."""
+        if self._queue[0].has_answered:
+            self._gone_at_s = now_s + self._limits.half_closed_s
+        else:
+            self._abandon_all()
+            self.abort()
 
     def _act(self) -> None:
         """Something is due."""
@@ -362,7 +369,7 @@ class Connection(asyncio.Protocol):
         if self._is_lingering and now_s < self._cut_at_s and self._transport.get_write_buffer_size():
             self._ends_at_s = now_s + limits.linger_s
             return
-        if self._ends_at_s <= now_s or self._blocked_since_s + limits.write_timeout_s <= now_s:
+        if self._ends_at_s <= now_s or self.out.blocked_since_s + limits.write_timeout_s <= now_s:
             self._abandon_all()
             self.abort()
         elif reader.head_since_s + limits.head_timeout_s <= now_s:
@@ -373,6 +380,8 @@ class Connection(asyncio.Protocol):
             reader.refuse(408, f"no byte of the body came within {limits.body_timeout_s:g} s")
         elif not self._queue:
             self._close()
+        elif self._gone_at_s <= now_s:
+            self._look_for_peer(now_s)
         else:
             for exchange in [found for found in self._queue if found.deadline_s <= now_s]:
                 exchange.deadline_s = math.inf

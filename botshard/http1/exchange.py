@@ -6,6 +6,7 @@ import math
 from typing import Protocol
 
 from botshard.http1.answers import Answer
+from botshard.http1.outflow import Outflow
 
 __all__ = ["Exchange", "Link", "Refuse"]
 
@@ -24,12 +25,14 @@ class Link(Protocol):
     peer: tuple[str, int] | None
     local: tuple[str, int] | None
     is_closing: bool
+    out: Outflow
+    """Whether the peer reads; once it does again, the exchange's `resumed` is called."""
+
+    def watch(self, exchange: Exchange, /) -> None:
+        """The exchange's deadline was set or moved."""
 
     def write(self, data: bytes, /) -> None:
         """Send bytes."""
-
-    async def writable(self) -> None:
-        """Return once the peer reads, or is gone."""
 
     def read_on(self) -> None:
         """A body's bytes were taken; more may come."""
@@ -120,6 +123,9 @@ class Exchange:
 
     def start(self) -> None:
         """Its turn: answer from now on."""
+
+    def resumed(self) -> None:
+        """The peer reads again; called only while it is the exchange's turn."""
 
     def expire(self) -> None:
         """`deadline_s` has passed."""

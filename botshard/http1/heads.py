@@ -18,17 +18,28 @@ def problem_of_head(
     """
     if version not in {"1.1", "1.0"}:
         return 505, f"HTTP/{version} is not offered; use HTTP/1.1"
-    coding = fields.get(b"transfer-encoding")
-    if coding is not None:
-        if version == "1.0":
-            return 400, "HTTP/1.0 has no Transfer-Encoding"
-        if coding.lower() != b"chunked" or sum(name == b"transfer-encoding" for name, _ in headers) > 1:
-            return 501, "the only Transfer-Encoding that is offered is chunked"
-        return None
+    if b"host" not in fields and version == "1.1":
+        return 400, "HTTP/1.1 needs a Host"
+    if len(fields) != len(headers) and _count(headers, b"host") > 1:
+        return 400, "more than one Host"
+    if b"transfer-encoding" in fields:
+        return _problem_of_coding(version, headers, fields[b"transfer-encoding"])
     length = fields.get(b"content-length")
     if length is not None and int(length) > max_body_bytes:
         return 413, f"the body is larger than {max_body_bytes} bytes"
     return None
+
+
+def _problem_of_coding(version: str, headers: list[tuple[bytes, bytes]], coding: bytes) -> tuple[int, str] | None:
+    if version == "1.0":
+        return 400, "HTTP/1.0 has no Transfer-Encoding"
+    if coding.lower() != b"chunked" or _count(headers, b"transfer-encoding") > 1:
+        return 501, "the only Transfer-Encoding that is offered is chunked"
+    return None
+
+
+def _count(headers: list[tuple[bytes, bytes]], name: bytes) -> int:
+    return sum(other == name for other, _ in headers)
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, headers: list[tuple[bytes, bytes]], /) -> bytes | None:

@@ -9,20 +9,18 @@ from typing import Any, Protocol
 
 from botshard.http1.answers import Answer
 from botshard.http1.exchange import Exchange
+from botshard.http1.whole import WholeBody
 
 __all__ = ["HotRequest", "Recognise"]
 
 
-class HotRequest(Exchange, ABC):
+class HotRequest(WholeBody, ABC):
     """Subclasses say what is answered: `run`, and where it matters the other methods without a leading underscore."""
 
-    __slots__ = ("_parts", "_task", "body")
+    __slots__ = ("_task",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.body: bytes | memoryview = b""
-        """There once `run` is called."""
-        self._parts: list[bytes] | None = None
         self._task: asyncio.Task[Any] | None = None
 
     # ── what subclasses say ───────────────────────────────────────────────────────────────────────────────────────────
@@ -80,21 +78,6 @@ class HotRequest(Exchange, ABC):
         """Once the body is whole."""
         return self.is_whole
 
-    def take(self, data: bytes, /) -> None:
-        """Keep a piece of the body."""
-        if self._parts is not None:
-            self._parts.append(data)
-        elif self.body:
-            self._parts = [bytes(self.body), data]
-        else:
-            self.body = data
-
-    def complete(self) -> None:
-        """Join the pieces."""
-        if self._parts is not None:
-            self.body = b"".join(self._parts)
-            self._parts = None
-
     def start(self) -> None:
         """Run."""
         try:
@@ -120,6 +103,6 @@ class HotRequest(Exchange, ABC):
 class Recognise(Protocol):
     """Tells hot requests from others, by the bytes of the request line."""
 
-    def __call__(self, method: bytes, target: bytes, /) -> HotRequest | None:
+    def __call__(self, method: bytes, target: bytes, /) -> Exchange | None:
         """A new exchange; None: it is for the application."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["Limits"]
@@ -33,5 +34,11 @@ class Limits:
     """A peer that reads nothing of its answer; also the most that lingering takes."""
     linger_s: float = 2.0
     """After the last byte of a request that was answered early: closing at once could take the answer from the peer."""
+    half_closed_s: float = math.inf
+    """How long a peer that has closed its side is waited for: whether it is gone shows only when something is sent.
+    What it asked for is abandoned then, unless the answer is on its way."""
+    next_request_s: float = 0.01
+    """How long a connection without a request may take to send one once the server is told to end: what was sent before
+    anybody could know of the end is still answered. The default is for what has arrived and was not read yet."""
     first_request_s: float = 0.25
     """How long a connection that was just made may take to send its request once the server is told to end."""

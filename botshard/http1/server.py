@@ -17,8 +17,6 @@ from botshard.http1.limits import Limits
 __all__ = ["Http1Server"]
 
 _BACKLOG: Final = 1024
-_ARRIVED_S: Final = 0.01
-"""Time for the loop to read what has arrived already: those requests were sent before anybody could know of the end."""
 
 
 class Http1Server:
@@ -53,6 +51,11 @@ class Http1Server:
             server = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=_BACKLOG)
             self._listeners.append((server, sock))
 
+    def abort(self) -> None:
+        """End every connection now; nothing more is answered."""
+        for connection in list(self.connections):
+            connection.abort()
+
     def lost(self, connection: Connection, /) -> None:
         """A connection is no more."""
         self.connections.discard(connection)
@@ -70,16 +73,16 @@ class Http1Server:
             sock.close()
         self._listeners.clear()
         deadline_s = self.loop.time() + grace_s
-        await self._wait_empty(_ARRIVED_S)
+        next_s, first_s = self.limits.next_request_s, self.limits.first_request_s
+        await self._wait_empty(next_s)
         for connection in list(self.connections):
             connection.end_idle(fresh=False)
-        await self._wait_empty(min(self.limits.first_request_s, grace_s))
+        await self._wait_empty(min(first_s - next_s, grace_s))
         for connection in list(self.connections):
             connection.end_idle(fresh=True)
         await self._wait_empty(deadline_s - self.loop.time())
         cut_off = list(self.connections)
-        for connection in cut_off:
-            connection.abort()
+        self.abort()
         if cut_off:
             await self._wait_empty(1.0)
         return len(cut_off)

@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from botshard.store.layout import TABLE_CURRENT, catalog_key_of
-from router.errors import BodyTooLargeError
 from router.limits import BodyAccount, Limits
-from router.problems import problem_of
 from tests.router.fleet import Fleet, pool
 from tests.router.running import running_router
 from tests.router.upstreams import infer_answer, upstream
@@ -253,14 +251,6 @@ def test_what_is_held_is_bounded() -> None:
     assert not account.take(5)
     account.give(6)
     assert account.take(10)
-
-
-@pytest.mark.parametrize(("drainable", "closes"), [(True, False), (False, True)], ids=["small", "huge"])
-def test_only_a_hopeless_body_cuts_its_sender_off(*, drainable: bool, closes: bool) -> None:
-    """A body that is a little too large is read away, so that its sender reads the 413."""
-    answer = problem_of(BodyTooLargeError("too large", limit_bytes=1, drainable=drainable))
-    assert answer.status == 413
-    assert closes == ((b"connection", b"close") in answer.headers)
 
 
 async def test_bodies_over_the_limit_are_413(fleet: Fleet) -> None:

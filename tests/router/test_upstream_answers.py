@@ -87,16 +87,28 @@ def _in_loop(loop: str, test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     LOOPS[loop](test())
 
 
+class _News(asyncio.Event):
+    """Set when something of an answer has come."""
+
+    def came(self) -> None:
+        self.set()
+
+
 async def _fetch(origin: Origin, *, head_only: bool = False) -> tuple[int, bytes]:
     connection = await origin.acquire()
+    news = _News()
     try:
         method = b"HEAD" if head_only else b"GET"
-        connection.begin(method + b" / HTTP/1.1\r\nhost: x\r\n\r\n", b"", head_only=head_only)
-        status = await connection.head()
+        connection.begin(method + b" / HTTP/1.1\r\nhost: x\r\n\r\n", b"", news, head_only=head_only)
         body = b""
-        while (piece := await connection.piece()) is not None:
-            body += piece
-        return status, body
+        while True:
+            await news.wait()
+            news.clear()
+            body += connection.take()
+            if connection.finished:
+                return connection.status, body
+            if connection.error is not None:
+                raise connection.error
     finally:
         origin.release(connection)
 
