@@ -21,6 +21,7 @@ from tests.kserve_runtimes.conftest import Served
 from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Replica
 from tests.kserve_runtimes.zygotes import Zygote
+from tests.waiting import eventually
 
 _REQUEST = b"POST /v2/models/%b/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
 _BODY = orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]})
@@ -38,11 +39,18 @@ def _at_once(replica: Replica, *bots: bytes) -> list[bytes]:
             _receive(client)
         os.kill(replica.pid, signal.SIGSTOP)
         try:
+            eventually(lambda: _is_stopped(replica.pid))  # a signal takes its time
             for client, bot in zip(clients, bots, strict=True):
                 client.sendall(_REQUEST % (bot, len(_BODY), _BODY))
         finally:
             os.kill(replica.pid, signal.SIGCONT)
         return [_receive(client) for client in clients]
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether no thread of the process runs."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
 
 def _receive(client: socket.socket) -> bytes:

@@ -127,7 +127,7 @@ def _narrow(value: int) -> Any:
         pytest.param(_changed(shape=[1, 5]), r"shape \[1, 5\] does not fit", id="wrong shape, raw"),
         pytest.param(_changed(raw=False, shape=[1, 5]), r"holds 4 elements", id="wrong shape, typed"),
         pytest.param(_changed(shape=[4, 1]), r"shape \[4, 1\] does not fit", id="shape not declared"),
-        pytest.param(_changed(shape=[-1, -4]), "sizes of at least 0", id="negative shape"),
+        pytest.param(_changed(shape=[-1, -4]), "sizes of at least 1", id="negative shape"),
         pytest.param(_changed(shape=[1] * 40), "at most 32 sizes", id="too many dimensions"),
         pytest.param(_changed(shape=[1 << 62, 4]), "16 bytes of binary data", id="huge shape"),
         pytest.param(_two_raw(), "holds 2 tensors for 1 inputs", id="one raw too many"),
