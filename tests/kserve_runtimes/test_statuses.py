@@ -157,6 +157,5 @@ def test_metrics_name_the_busiest_bots_alone(served: Served) -> None:
     assert 'model_name="' not in text
     others = [line for line in text.splitlines() if not line.startswith("botshard_bot_")]
     assert '"text"' not in "\n".join(others)
-    eventually(lambda: served.replica.metric("botshard_bot_requests_total", bot="text") > 0)
     assert served.replica.metric("botshard_loads_total", outcome="loaded") >= 3
     assert served.replica.metric("botshard_residents") == 3
