@@ -12,15 +12,22 @@ from pathlib import Path
 
 
 def requirements(document: dict[str, object], extras: list[str]) -> list[str]:
-    """Requirements of the project, of `extras` (and of the extras that they name), and of the dev group."""
+    """Requirements of the project, of `extras` (and of the extras that they name), and of the dev group.
+
+    Raises: SystemExit for an extra that there is not.
+    """
     project = document["project"]
     groups = document["dependency-groups"]
     assert isinstance(project, dict)
     assert isinstance(groups, dict)
     found: dict[str, None] = dict.fromkeys(project["dependencies"])
+    known = project["optional-dependencies"]
     pending = list(extras)
     while pending:
-        for requirement in project["optional-dependencies"][pending.pop()]:
+        extra = pending.pop()
+        if extra not in known:
+            raise SystemExit(f"pyproject.toml has no extra {extra!r}; it has {', '.join(sorted(known))}")
+        for requirement in known[extra]:
             own = re.fullmatch(r"botshard\[(.+)\]", requirement)
             if own is not None:
                 pending += [name.strip() for name in own[1].split(",")]
