@@ -20,15 +20,20 @@ HTTP_SEEDS: tuple[bytes, ...] = (
     b"GET /hot/a HTTP/1.1\r\nhost: x\r\n\r\n",
     b"POST /hot/b HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhelloGET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n",
     b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nt: u\r\n\r\n",
-    b"POST /hot/a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\nabc",
-    b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\nHEAD /hot/a HTTP/1.1\r\nconnection: close\r\n\r\n",
-    b"GET /a HTTP/1.1\r\nconnection: upgrade, x\r\nupgrade: h2c\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
-    b"CONNECT a:1 HTTP/1.1\r\n\r\n",
-    b"POST /early HTTP/1.1\r\ncontent-length: 10\r\n\r\n0123456789GET /stream HTTP/1.1\r\n\r\n",
-    b"POST /hot/defect HTTP/1.1\r\ncontent-length: 0\r\n\r\nGET /defect HTTP/1.1\r\n\r\nGET /half HTTP/1.1\r\n\r\n",
-    b"\r\n\r\nGET /hot/a HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+    b"POST /hot/a HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\nabc",
+    b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\nHEAD /hot/a HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade, x\r\nupgrade: h2c\r\n\r\nGET /b HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n0123456789GET /stream HTTP/1.1\r\nhost: x\r\n\r\n",
+    (
+        b"POST /hot/defect HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+        b"GET /defect HTTP/1.1\r\nhost: x\r\n\r\nGET /half HTTP/1.1\r\nhost: x\r\n\r\n"
+    ),
+    b"\r\n\r\nGET /hot/a HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
+    b"GET /hot/a HTTP/1.1\r\n\r\n",
+    b"GET /hot/a HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
 )
 GRPC_SEEDS: tuple[bytes, ...] = (
     *(bytes([way, spec, 2]) + bytes(range(64)) for way in range(3) for spec in range(8)),

@@ -41,6 +41,7 @@ class BotRequest(WholeBody):
     """See the module."""
 
     __slots__ = (
+        "_allowed_s",
         "_asking",
         "_bot",
         "_foreign",
@@ -66,6 +67,7 @@ class BotRequest(WholeBody):
         self._head: RequestHead | None = None
         self._bot: BotRoute | None = None
         self._has_budget = False
+        self._allowed_s = 0.0
         self._held_bytes = 0
         self._asking: Asking | None = None
         self._framing: Framing | None = None
@@ -179,6 +181,7 @@ class BotRequest(WholeBody):
         timeout_s = None if self._head is None else self._head.timeout_s
         if timeout_s is not None and timeout_s < budget_s:
             budget_s = timeout_s
+        self._allowed_s = budget_s
         self.deadline_s = self.began_s + budget_s
         self.link.watch(self)
 
@@ -291,11 +294,11 @@ class BotRequest(WholeBody):
         """The time is up."""
         if self.is_over:
             return
-        waited_s = monotonic() - self.began_s
+        allowed_s = self._allowed_s
         if self.is_whole:
-            self.failed(DeadlineError(f"not answered within {waited_s:.3g} s"))
+            self.failed(DeadlineError(f"not answered within {allowed_s:.3g} s"))
         else:
-            self.failed(BodyTimeoutError(f"the request's body did not arrive within {waited_s:.3g} s"))
+            self.failed(BodyTimeoutError(f"the request's body did not arrive within {allowed_s:.3g} s"))
 
     def abandon(self) -> None:
         """The client is gone, or was told why it gets nothing."""
