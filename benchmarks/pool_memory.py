@@ -87,7 +87,10 @@ def memory_rows(many: Published, one: Published, options: Options) -> list[Row]:
 
 
 def _ours(published: Published) -> Subject:
-    return replica(published, _requests(published))
+    subject = replica(published, _requests(published))
+    # KServe's application comes when it is quiet, which would be in the middle: all of it would be the bots'.
+    subject.environ["RUNTIME_SDK"] = "asked"
+    return subject
 
 
 def _sdk(published: Published) -> Subject:
