@@ -89,7 +89,7 @@ def memory_rows(many: Published, one: Published, options: Options) -> list[Row]:
 def _ours(published: Published) -> Subject:
     subject = replica(published, _requests(published))
     # KServe's application comes when it is quiet, which would be in the middle: all of it would be the bots'.
-    subject.environ["RUNTIME_SDK"] = "asked"
+    subject.environ = {**subject.environ, "RUNTIME_SDK": "asked"}
     return subject
 
 
