@@ -1,7 +1,7 @@
 """Where a request runs: on the event loop if its bot is loaded and known to be quick, else on a model's thread.
 
 Handing a request to a thread and back costs more than a small model takes. What is slow, large, or not yet known must
-not hold up the loop, so a bot's first requests go to a thread, and so does every one once its bot has become slow.
+not hold up the loop: a bot whose warm-up took long, or that has become slow, has its requests run on a thread.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Inference:
         self._present = 0
         """Requests that wait or run."""
 
-    def submit(self, asked: Asked, /) -> asyncio.Task[None] | None:
+    def submit(self, asked: Asked, /) -> asyncio.Task[bool] | None:
         """Run it, and call its `answered` or `failed`.
 
         A lone request waits for nobody: a turn of the loop ends when what has arrived was read.
@@ -66,7 +66,9 @@ class Inference:
             asked.failed(error)
             return None
         if run is None:
-            return self._loop.create_task(self._submit_slowly(asked, asked_at_s))
+            getting = self._loop.create_task(self._submit_slowly(asked, asked_at_s))
+            getting.add_done_callback(self._got_bot)
+            return getting
         if not self._turn:
             self._loop.call_soon(self._run_turn)
         self._turn.append(run)
@@ -96,8 +98,8 @@ class Inference:
         self.pool.rates.note(bot_id)
         return Run(asked, slot, costs, asked_at_s)
 
-    async def _submit_slowly(self, asked: Asked, asked_at_s: float) -> None:
-        run = None
+    async def _submit_slowly(self, asked: Asked, asked_at_s: float) -> bool:
+        """Whether it waits for a thread now."""
         try:
             pool = self.pool
             entry = await pool.locate(asked.call)
@@ -111,11 +113,14 @@ class Inference:
             run = Run(asked, slot, entry_now.counted(), asked_at_s, load_s)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             asked.failed(error)
-        finally:
-            if run is None:
-                self._present -= 1
-        if run is not None:
-            self._batches.add(run)
+            return False
+        self._batches.add(run)
+        return True
+
+    def _got_bot(self, getting: asyncio.Task[bool]) -> None:
+        # Of a task that is cancelled before its first step nothing runs, so this cannot be at its own end.
+        if getting.cancelled() or not getting.result():
+            self._present -= 1
 
     def _check_bound(self, entry: Resident) -> None:
         """Whether one more request may wait for this bot. Raises: BotQueueFullError."""

@@ -72,7 +72,7 @@ class _Infer:
         self._timeout_s = timeout_s
         self.is_over = False
         """Answered, expired, or given up by its client."""
-        self.getting_bot: asyncio.Task[None] | None = None
+        self.getting_bot: asyncio.Task[bool] | None = None
         """What waits for its bot to be loaded."""
         self.call = call
         self.deadline_s = monotonic() + timeout_s

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
+from botshard.notify import Notifier
+from botshard.oip.rest import InferenceRequest
+from botshard.oip.tensors import Tensor
 from botshard.rpc.codes import Code
+from botshard.sharding.catalog import Version
 from botshard.sharding.ids import BotId
-from kserve_runtimes.core.errors import BotQueueFullError, QueueFullError, TooLateError
+from kserve_runtimes.core.asked import Call, Times
+from kserve_runtimes.core.bot import LoadedBot
+from kserve_runtimes.core.errors import BotQueueFullError, QueueFullError, TooLateError, UnknownBotError
+from kserve_runtimes.core.follower import Follower
+from kserve_runtimes.core.inference import Inference
+from kserve_runtimes.core.metrics import Metrics
+from kserve_runtimes.core.notices import LoadNotices
+from kserve_runtimes.core.pool import Pool
+from kserve_runtimes.core.queues import QueueBounds
+from kserve_runtimes.core.residents import Residents
 from kserve_runtimes.serving.problems import problem_of
 from tests.kserve_runtimes.bot_folders import linear_folder
 from tests.kserve_runtimes.conftest import Served
 from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
 from tests.kserve_runtimes.replicas import Replica
 from tests.kserve_runtimes.zygotes import Zygote
-from tests.waiting import eventually
+from tests.waiting import aeventually, eventually
 
 _REQUEST = b"POST /v2/models/%b/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
 _BODY = orjson.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]})
@@ -164,3 +181,65 @@ def test_the_hint_is_when_what_waits_is_done(error: Exception, status: int, code
         Code[code],
         retry_after_s,
     )
+
+
+class _Leaving:
+    """A request whose client goes in the very turn in which it came."""
+
+    is_small = True
+    deadline_s = inf
+
+    def __init__(self, bot: str) -> None:
+        self.call = Call(bot)
+        self.is_over = False
+        self.error: Exception | None = None
+
+    def decode(self, bot: LoadedBot, /) -> InferenceRequest:
+        raise AssertionError("nobody has this bot")
+
+    def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> object:
+        raise AssertionError("nobody has this bot")
+
+    def answered(self, encoded: object, bot: LoadedBot, times: Times, /) -> None:
+        raise AssertionError("nobody has this bot")
+
+    def failed(self, error: Exception, /) -> None:
+        self.error = error
+
+
+def _no_load(bot_id: BotId, version: Version, /) -> LoadedBot:
+    raise AssertionError(f"{bot_id} {version} is not to be loaded")
+
+
+async def test_who_leaves_at_once_takes_no_place_for_ever(fleet: Fleet) -> None:
+    """A request that is given up before anything of it has run is not counted among those that wait."""
+    name = pool_of("realtime", "torch")
+    fleet.publish_table({key_of("realtime", "torch"): [name]})
+    metrics = Metrics(CollectorRegistry())
+    with ThreadPoolExecutor(1) as threads:
+        follower = Follower(fleet.store, pool=name, metrics=metrics)
+        residents = Residents(_no_load, executor=threads, loaders=1, metrics=metrics)
+        notices = LoadNotices(Notifier({}))
+        pool = Pool(
+            name=name, follower=follower, residents=residents, notices=notices, metrics=metrics, request_timeout_s=None
+        )
+        following = asyncio.create_task(pool.follow(0.05, expected=dict))
+
+        async def is_complete() -> bool:
+            return pool.is_complete
+
+        await aeventually(is_complete)
+        inference = Inference(pool, threads, threads=1, bounds=QueueBounds(bot_requests=2, requests=2))
+        for _ in range(5):
+            getting = inference.submit(_Leaving("nobody"))
+            assert getting is not None
+            getting.cancel()
+            await asyncio.wait([getting])
+        stays = _Leaving("nobody")
+        getting = inference.submit(stays)
+        assert getting is not None
+        await getting
+        assert isinstance(stays.error, UnknownBotError)
+        following.cancel()
+        await asyncio.wait([following])
+        follower.close()
