@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from time import monotonic, perf_counter
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from botshard.oip.rest import InferenceRequest
 from botshard.oip.tensors import Array, Tensor
@@ -22,7 +22,11 @@ from kserve_runtimes.core.model import Together
 from kserve_runtimes.core.resident import Slot
 from kserve_runtimes.core.times import Times
 
-__all__ = ["Asked", "Call", "Run", "Times", "run_stages"]
+__all__ = ["SMALL_BYTES", "Asked", "Call", "Run", "Times", "run_stages"]
+
+
+SMALL_BYTES: Final = 16 << 10
+"""Bodies up to this are read on the event loop, which takes less time than a thread's turn."""
 
 
 class Call(NamedTuple):

@@ -9,12 +9,12 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from botshard.bots.architectures import EmbeddingBag, Linear, Mlp, architecture_from_document
+from botshard.bots.architectures import EmbeddingBag
 from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
-from botshard.sharding.errors import CallerError, InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model, Together
-from kserve_runtimes.declared.networks import Bag, Dense, build_bag, build_dense, each_its_own
+from kserve_runtimes.declared.declaration import declared_architecture, dense_layers
+from kserve_runtimes.declared.networks import Bag, Dense, each_its_own
 from kserve_runtimes.declared.weights import map_arrays
 
 __all__ = ["DeclaredModels", "is_declared"]
@@ -36,21 +36,13 @@ class DeclaredModels:
 
     def load(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec]) -> Model:
         """See `kserve_runtimes.core.model.Framework`; `is_declared` holds for `spec`."""
-        architecture = architecture_from_document(spec.model["architecture"])
-        if len(inputs) != 1:
-            names = ", ".join(tensor.name for tensor in inputs)
-            expected = f"one tensor for the model, which is what {architecture.kind} takes"
-            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
-        if inputs[0].datatype == "BYTES":
-            expected = "turned into numbers by a preprocess step: networks take no text"
-            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of(f"inputs.{inputs[0].name}", "BYTES", expected)])
-        if not isinstance(architecture, Linear | Mlp | EmbeddingBag):
-            raise CallerError(f"no builder for architecture {architecture.kind!r}")
+        architecture = declared_architecture(spec, inputs)
         weights = map_arrays(folder / str(spec.model["file"]))
         bag = None
         if isinstance(architecture, EmbeddingBag):
-            bag = build_bag(architecture, weights, input_name=inputs[0].name)
-        dense = build_dense(architecture, weights)
+            bag = Bag(architecture, weights["embedding.weight"], input_name=inputs[0].name)
+        layers, activation = dense_layers(architecture, weights)
+        dense = Dense(layers, activation=activation)
         with self._lock:
             together = self._together.setdefault(dense.shape, _EqualNetworks())
         return _DeclaredModel(bag, dense, together, sum(array.nbytes for array in weights.values()))

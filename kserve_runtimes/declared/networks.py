@@ -12,12 +12,13 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from botshard.bots.architectures import EmbeddingBag, Linear, Mlp
+from botshard.bots.architectures import EmbeddingBag
 from botshard.oip.errors import InvalidInputError
 from botshard.oip.tensors import Array
 from kserve_runtimes.declared.activations import ACTIVATIONS
+from kserve_runtimes.declared.declaration import batch_shape
 
-__all__ = ["Bag", "Dense", "build_bag", "build_dense", "each_its_own"]
+__all__ = ["Bag", "Dense", "each_its_own"]
 
 Weights: TypeAlias = Mapping[str, Array]
 
@@ -33,8 +34,7 @@ class Dense:
         self.layers = tuple((weight, bias, None if bias is None else bias[:, None]) for weight, bias in layers)
         """Weight `(out, in)`, and the bias as a vector and as a column."""
         self.activate = ACTIVATIONS[activation]
-        sizes = (layers[0][0].shape[1], *(len(weight) for weight, _ in layers))
-        self.shape = (sizes, activation if len(layers) > 1 else "", tuple(bias is not None for _, bias in layers))
+        self.shape = batch_shape(layers, activation)
         """What networks have in common that may be in one batch."""
 
     def __call__(self, rows: Array) -> Array:
@@ -100,17 +100,3 @@ class Bag:
             if self._mode == "mean" and len(counted):
                 found[row] /= np.float32(len(counted))
         return found
-
-
-def build_dense(architecture: Linear | Mlp | EmbeddingBag, weights: Weights, /) -> Dense:
-    """The dense layers of an architecture over `weights` themselves, not copies."""
-    if isinstance(architecture, Linear):
-        return Dense([(weights["weight"], weights.get("bias"))], activation="relu")  # there is nothing to activate
-    count = len(architecture.layers) - isinstance(architecture, Mlp)
-    pairs = [(weights[f"layers.{index}.weight"], weights[f"layers.{index}.bias"]) for index in range(count)]
-    return Dense(pairs, activation=architecture.activation)
-
-
-def build_bag(architecture: EmbeddingBag, weights: Weights, /, *, input_name: str) -> Bag:
-    """The bag in front of the dense layers."""
-    return Bag(architecture, weights["embedding.weight"], input_name=input_name)

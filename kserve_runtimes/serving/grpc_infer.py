@@ -6,22 +6,19 @@ import asyncio
 from collections.abc import Mapping
 from math import inf
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from botshard.oip.grpc_infer import decode_infer, encode_infer, parse_infer
 from botshard.oip.rest import InferenceRequest
 from botshard.oip.tensors import Tensor
 from botshard.rpc.calls import UnaryCall
-from kserve_runtimes.core.asked import Call, Times
+from kserve_runtimes.core.asked import SMALL_BYTES, Call, Times
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
 from kserve_runtimes.serving.grpc_front import GrpcFront, fields_of
 from kserve_runtimes.serving.messages import Fields, epoch_of, timeout_of
 
 __all__ = ["asked_s", "begin_infer"]
-
-_SMALL_BYTES: Final = 16 << 10
-"""Messages up to this are decoded on the loop, which takes less time than a thread's turn."""
 
 
 def begin_infer(front: GrpcFront, rpc: UnaryCall, /) -> None:
@@ -82,7 +79,7 @@ class _Infer:
     @property
     def is_small(self) -> bool:
         """Whether decoding it on the loop is cheap."""
-        return len(self._rpc.message) <= _SMALL_BYTES
+        return len(self._rpc.message) <= SMALL_BYTES
 
     def decode(self, bot: LoadedBot, /) -> InferenceRequest:
         """The message's tensors."""

@@ -20,7 +20,7 @@ from botshard.oip.content import decompress
 from botshard.oip.rest import EncodedBody, InferenceRequest, parse_header_length
 from botshard.oip.tensors import Tensor
 from botshard.oip.v1 import decode_v1, encode_v1
-from kserve_runtimes.core.asked import Call, Times
+from kserve_runtimes.core.asked import SMALL_BYTES, Call, Times
 from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
 from kserve_runtimes.core.inference import Inference
@@ -40,8 +40,6 @@ from kserve_runtimes.serving.timing import timing_line
 
 __all__ = ["PoolFront"]
 
-_SMALL_BYTES: Final = 16 << 10
-"""Bodies up to this are parsed on the loop, which takes less time than a thread's turn."""
 _MOST_TARGETS: Final = 4096
 _LONGEST_TARGET: Final = 256
 """Bounds on what is remembered, so that targets which strangers make up cannot fill memory."""
@@ -209,7 +207,7 @@ class _Infer(_PoolRequest):
         self.call = Call(self._bot_id, self._version, epoch_of(fields))
         self._header_length = parse_header_length(field_text(fields, _HEADER_LENGTH))
         self._encoding = field_text(fields, _ENCODING)
-        self.is_small = len(self.body) <= _SMALL_BYTES and self._encoding is None
+        self.is_small = len(self.body) <= SMALL_BYTES and self._encoding is None
         self.cancel_with(self._front.inference.submit(self))
         return None
 

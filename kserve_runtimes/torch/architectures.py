@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from botshard.bots.architectures import Architecture, EmbeddingBag, Linear, Mlp
+from botshard.bots.architectures import EmbeddingBag
 from botshard.oip.errors import InvalidInputError
-from botshard.sharding.errors import CallerError
+from kserve_runtimes.declared.declaration import batch_shape
 
-__all__ = ["Bag", "Dense", "Weights", "build_bag", "build_dense", "each_its_own"]
-
-Weights: TypeAlias = Mapping[str, Tensor]
+__all__ = ["Bag", "Dense", "each_its_own"]
 
 _ACTIVATIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
     "relu": torch.relu,
@@ -32,8 +30,7 @@ class Dense:
     def __init__(self, layers: Sequence[tuple[Tensor, Tensor | None]], *, activation: str) -> None:
         self.layers = tuple(layers)
         self.activate = _ACTIVATIONS[activation]
-        sizes = (layers[0][0].shape[1], *(len(weight) for weight, _ in layers))
-        self.shape = (sizes, activation if len(layers) > 1 else "", tuple(bias is not None for _, bias in layers))
+        self.shape = batch_shape(layers, activation)
         """What networks have in common that may be in one batch."""
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -75,21 +72,3 @@ class Bag:
         if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self._vocabulary):
             raise InvalidInputError(self._input_name, f"token numbers must lie in 0 … {self._vocabulary - 1}")
         return functional.embedding_bag(tokens, self._table, mode=self._mode, padding_idx=self._padding)
-
-
-def build_dense(architecture: Architecture, weights: Weights, /) -> Dense:
-    """The dense layers of an architecture over `weights` themselves, not copies."""
-    match architecture:
-        case Linear():
-            return Dense([(weights["weight"], weights.get("bias"))], activation="relu")  # there is nothing to activate
-        case Mlp() | EmbeddingBag():
-            count = len(architecture.layers) - isinstance(architecture, Mlp)
-            pairs = [(weights[f"layers.{index}.weight"], weights[f"layers.{index}.bias"]) for index in range(count)]
-            return Dense(pairs, activation=architecture.activation)
-        case _:
-            raise CallerError(f"no PyTorch builder for architecture {architecture.kind!r}")
-
-
-def build_bag(architecture: EmbeddingBag, weights: Weights, /, *, input_name: str) -> Bag:
-    """The bag in front of the dense layers."""
-    return Bag(architecture, weights["embedding.weight"], input_name=input_name)

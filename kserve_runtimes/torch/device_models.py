@@ -12,12 +12,12 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from botshard.bots.architectures import EmbeddingBag, architecture_from_document
+from botshard.bots.architectures import EmbeddingBag
 from botshard.oip.tensors import Array
 from botshard.sharding.catalog import BotSpec, TensorSpec
-from botshard.sharding.errors import InvalidDocumentError, Problem
 from kserve_runtimes.core.model import Model, Together
-from kserve_runtimes.torch.architectures import Bag, Dense, build_bag, build_dense, each_its_own
+from kserve_runtimes.declared.declaration import declared_architecture, dense_layers
+from kserve_runtimes.torch.architectures import Bag, Dense, each_its_own
 from kserve_runtimes.torch.device import Device
 from kserve_runtimes.torch.weights import map_weights
 
@@ -34,17 +34,14 @@ class DeviceModels:
 
     def load(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec]) -> Model:
         """See `kserve_runtimes.core.model.Framework`; the model is weights of a declared architecture."""
-        architecture = architecture_from_document(spec.model["architecture"])
-        if len(inputs) != 1:
-            names = ", ".join(tensor.name for tensor in inputs)
-            expected = f"one tensor for the model, which is what {architecture.kind} takes"
-            raise InvalidDocumentError(f"bot {spec.id}", [Problem.of("inputs", names, expected)])
+        architecture = declared_architecture(spec, inputs)
         mapped = map_weights(folder / str(spec.model["file"]))
         weights = {name: self._device.place(tensor) for name, tensor in mapped.items()}
         bag = None
         if isinstance(architecture, EmbeddingBag):
-            bag = build_bag(architecture, weights, input_name=inputs[0].name)
-        dense = build_dense(architecture, weights)
+            bag = Bag(architecture, weights["embedding.weight"], input_name=inputs[0].name)
+        layers, activation = dense_layers(architecture, weights)
+        dense = Dense(layers, activation=activation)
         with self._lock:
             together = self._together.setdefault(dense.shape, _EqualNetworks(self._device))
         footprint_bytes = sum(tensor.nbytes for tensor in weights.values())

@@ -17,20 +17,11 @@ from botshard.oip.grpc_schema import message_class, model_of
 from botshard.oip.tensors import DATATYPES, Tensor
 from botshard.sharding.catalog import TensorSpec
 from tests.oip.grpc_messages import FIELDS, infer_request, read_answer
+from tests.oip.same import assert_same
 from tests.oip.strategies import ROUND_TRIPS, tensors
 
 ROW: Final = Tensor.of("x", np.array([[1, 2, 3, 4]], np.float32))
 SPEC: Final = TensorSpec("x", "FP32", (-1, 4))
-
-
-def _same(wanted: Tensor, found: Tensor) -> None:
-    assert (wanted.name, wanted.datatype, wanted.shape) == (found.name, found.datatype, found.shape)
-    if isinstance(wanted.data, list):
-        assert wanted.data == found.data
-    else:
-        np.testing.assert_array_equal(wanted.data, found.data)
-        assert isinstance(found.data, np.ndarray)
-        assert found.data.dtype == DATATYPES[wanted.datatype]
 
 
 @pytest.mark.parametrize(
@@ -46,11 +37,11 @@ def test_any_tensor_comes_back_as_it_was_sent(datatype: str, data: st.DataObject
     message = infer_request("echo", tensor, raw=raw, request_id="r").SerializeToString()
     spec = TensorSpec("x", datatype, (-1,) * len(tensor.shape))
     decoded = decode_infer(parse_infer(message), inputs=[spec], outputs=[spec])
-    _same(tensor, decoded.inputs["x"])
+    assert_same(tensor, decoded.inputs["x"])
     response, outputs = read_answer(encode_infer(decoded.inputs, model_name="echo", model_version="3", request=decoded))
     assert (response.model_name, response.model_version, response.id) == ("echo", "3", "r")
     assert bool(response.raw_output_contents) == raw
-    _same(tensor, outputs["x"])
+    assert_same(tensor, outputs["x"])
 
 
 def test_an_answer_without_a_typed_form_is_raw() -> None:
@@ -59,7 +50,7 @@ def test_an_answer_without_a_typed_form_is_raw() -> None:
     outputs = {"h": Tensor.of("h", np.array([[1.5]], np.float16)), "x": ROW}
     response, found = read_answer(encode_infer(outputs, model_name="b", model_version="1", request=decoded))
     assert len(response.raw_output_contents) == 2
-    _same(outputs["h"], found["h"])
+    assert_same(outputs["h"], found["h"])
 
 
 def test_only_requested_outputs_are_written() -> None:

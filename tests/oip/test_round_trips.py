@@ -14,18 +14,9 @@ from botshard.oip.client import decode_response, encode_request
 from botshard.oip.rest import decode_request, encode_response
 from botshard.oip.tensors import DATATYPES, Tensor
 from botshard.sharding.catalog import TensorSpec
+from tests.oip.same import assert_same
 from tests.oip.schema import assert_valid
 from tests.oip.strategies import ROUND_TRIPS, tensors
-
-
-def _same(wanted: Tensor, found: Tensor) -> None:
-    assert (wanted.name, wanted.datatype, wanted.shape) == (found.name, found.datatype, found.shape)
-    if isinstance(wanted.data, list):
-        assert wanted.data == found.data
-    else:
-        np.testing.assert_array_equal(wanted.data, found.data)
-        assert isinstance(found.data, np.ndarray)
-        assert found.data.dtype == DATATYPES[wanted.datatype]
 
 
 def _free(tensor: Tensor) -> TensorSpec:
@@ -41,7 +32,7 @@ def test_a_json_request_comes_out_as_it_went_in(datatype: str, data: st.DataObje
     encoded = encode_request([tensor], id="r")
     assert encoded.header_length is None
     assert_valid(orjson.loads(encoded.body), "inference_request")
-    _same(tensor, decode_request(encoded.body, inputs=[_free(tensor)]).inputs["x"])
+    assert_same(tensor, decode_request(encoded.body, inputs=[_free(tensor)]).inputs["x"])
 
 
 @pytest.mark.parametrize("datatype", list(DATATYPES))
@@ -53,7 +44,7 @@ def test_a_binary_request_comes_out_as_it_went_in(datatype: str, data: st.DataOb
     encoded = encode_request([tensor], binary=True)
     request = decode_request(encoded.body, inputs=[_free(tensor)], header_length=encoded.header_length)
     assert request.wants_binary
-    _same(tensor, request.inputs["x"])
+    assert_same(tensor, request.inputs["x"])
 
 
 @pytest.mark.parametrize("datatype", [name for name in DATATYPES if name != "BF16"])
@@ -64,7 +55,7 @@ def test_a_json_answer_is_valid_and_comes_out_as_it_went_in(datatype: str, data:
     tensor = data.draw(tensors(datatype, binary=False))
     encoded = encode_response({"x": tensor}, model_name="b", model_version="3")
     assert_valid(orjson.loads(encoded.body), "inference_response")
-    _same(tensor, decode_response(encoded.body).outputs["x"])
+    assert_same(tensor, decode_response(encoded.body).outputs["x"])
 
 
 @pytest.mark.parametrize("datatype", list(DATATYPES))
@@ -76,7 +67,7 @@ def test_a_binary_answer_comes_out_as_it_went_in(datatype: str, data: st.DataObj
     asked = encode_request([tensor], binary=True)
     request = decode_request(asked.body, inputs=[_free(tensor)], header_length=asked.header_length)
     encoded = encode_response({"x": tensor}, model_name="b", request=request)
-    _same(tensor, decode_response(encoded.body, header_length=encoded.header_length).outputs["x"])
+    assert_same(tensor, decode_response(encoded.body, header_length=encoded.header_length).outputs["x"])
 
 
 def test_nested_data_is_the_same_as_flat_data() -> None:
