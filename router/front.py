@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from bisect import bisect_left
 from itertools import count
 from time import monotonic
 
@@ -15,10 +16,13 @@ from router.errors import ClientGoneError, CutError, DeadlineError, InvalidAnswe
 from router.forwarding import Forwarding
 from router.heads import EPOCH, REQUEST_ID
 from router.limits import BodyAccount, Limits
-from router.metrics import Outcome, RouterCounts
+from router.metrics import BUCKETS_S, Outcome, RouterCounts
+from router.pools import PoolState
 from router.refusals import RefusalLog
 from router.request import BotRequest
 from router.targets import Target, read_request_target
+from router.telemetry.busiest import BusiestBots
+from router.telemetry.causes import cause_of, cause_of_refusal
 
 __all__ = ["Front"]
 
@@ -29,13 +33,21 @@ class Front:
     """What all requests of clients share. Everything that is not to a bot goes to the application behind."""
 
     def __init__(
-        self, way: Forwarding, *, limits: Limits, account: BodyAccount, counts: RouterCounts, access_log: bool = False
+        self,
+        way: Forwarding,
+        *,
+        limits: Limits,
+        account: BodyAccount,
+        counts: RouterCounts,
+        busiest: BusiestBots,
+        access_log: bool = False,
     ) -> None:
         self.way = way
         self.routes = way.routes
         self.limits = limits
         self.account = account
         self._counts = counts
+        self._busiest = busiest
         self._access_log = access_log
         self._log = logging.getLogger("router.proxy")
         self._refusals = RefusalLog(self._log, loop=way.loop)
@@ -53,7 +65,7 @@ class Front:
     def refuse(self, status: int, text: str, fields_of: dict[bytes, bytes], /) -> Answer:
         """See `botshard.http1.exchange.Refuse`."""
         request_id = self.next_id()
-        self._count_unserved(status)
+        self._counts.refused(status, cause_of_refusal(status))
         event = fields(status=status, request_id=request_id.decode(), why=text)
         self._refusals.tell(logging.INFO, "request refused", event, status=status)
         return self._answer(problems.with_error_body(status, text), fields_of.get(REQUEST_ID, request_id))
@@ -80,17 +92,37 @@ class Front:
         took_s = monotonic() - request.began_s
         pool, error = request.pool, request.error
         if pool is not None:
-            outcome = Outcome.ANSWERED if error is None else _outcome(error, was_begun=request.has_answered)
-            pool.counts.finished(request.status, outcome, took_s)
+            if error is None:
+                self.ended_short(pool, request.bot_id, request.status, took_s)
+            else:
+                pool.counts.finished(request.status, _outcome(error, was_begun=request.has_answered), took_s)
+                pool.counts.failed(cause_of(error))
+                self._busiest.failed(request.bot_id)
         elif request.status:
-            self._count_unserved(request.status)
+            self._counts.refused(request.status, "unknown" if error is None else cause_of(error))
         else:
             return  # it never was a whole request; where it was refused for that, `refuse` has told
         if error is not None or self._access_log:
             self._tell(request, error, took_s)
 
-    def _count_unserved(self, status: int) -> None:
-        self._counts.unserved[status] = self._counts.unserved.get(status, 0) + 1
+    def ended_short(self, pool: PoolState, bot_id: str, status: int, took_s: float, /) -> None:
+        """A request has the answer of a pool, whatever that says: what is counted of each.
+
+        All of it where nobody wants to know more of a request (no access log, no trace).
+        """
+        counts = pool.counts
+        counts.buckets[bisect_left(BUCKETS_S, took_s)] += 1
+        counts.seconds += took_s
+        if status == 200:
+            counts.plain += 1
+        else:
+            counts.answered_otherwise(status)
+            if status >= 400:
+                self._busiest.failed(bot_id)
+        busiest = self._busiest
+        busiest.left -= 1
+        if busiest.left <= 0:
+            busiest.sample(bot_id)
 
     def _tell(self, request: BotRequest, error: Exception | None, took_s: float) -> None:
         """One line: of every request where that is wanted, of those that failed here in any case."""

@@ -34,6 +34,7 @@ from router.pools import Pools
 from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
+from router.telemetry.busiest import BusiestBots
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
@@ -103,9 +104,19 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     )
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
+    busiest = BusiestBots(settings.top_bots, now_s=asyncio.get_running_loop().time)
+    registry.register(
+        RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account), more=(busiest.families,))
+    )
     way = Forwarding(routes, pools, following, counts)
-    front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
+    front = Front(
+        way,
+        limits=settings.limits,
+        account=account,
+        counts=counts,
+        busiest=busiest,
+        access_log=settings.access_log,
+    )
     server = Server(
         make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
         front,

@@ -1,15 +1,17 @@
 """What the router counts, as plain numbers on the data path and as Prometheus text when somebody asks.
 
-Labels are group, pool, class of the status, outcome or cause: never a bot, a tenant or a path, so that the number of
-series depends on pools alone. Counts of a pool live with the pool (`pools.PoolState`): they leave with it.
+Labels are group, pool, class of the status, outcome or cause: never a tenant or a path, and of bots only the few that
+are busiest (`telemetry/busiest.py`), so that the number of series depends on pools alone. Counts of a pool live with
+the pool (`pools.PoolState`): they leave with it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import IntEnum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -20,47 +22,87 @@ from router.attempts import Cause
 if TYPE_CHECKING:
     from router.pools import PoolState
 
-__all__ = ["Outcome", "PoolCounts", "RouterCollector", "RouterCounts"]
+__all__ = ["BUCKETS_S", "Families", "Outcome", "PoolCounts", "RouterCollector", "RouterCounts", "histogram_rows"]
 
-_BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+Families: TypeAlias = Callable[[], Iterator[Metric]]
+"""Gives metric families when it is called."""
+BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the histograms."""
 _POOL: Final = ("group", "pool")
+_ANSWER_ERRORS: Final = {4: "answer_4xx", 5: "answer_5xx"}
 
 
-class Outcome(StrEnum):
-    """How a request that had a pool ended."""
+class Outcome(IntEnum):
+    """How a request that had a pool ended. The word in metrics is the name in lower case."""
 
-    ANSWERED = "answered"
+    ANSWERED = 0
     """The pool's answer went to the client, whatever its status."""
-    FAILED = "failed"
+    FAILED = 1
     """No try brought an answer; the client got an error of the router."""
-    DEADLINE = "deadline"
-    CUT = "cut"
+    DEADLINE = 2
+    CUT = 3
     """The answer broke off after its head had gone to the client."""
-    CLIENT_GONE = "client_gone"
+    CLIENT_GONE = 4
+
+
+_OUTCOMES: Final = len(Outcome)
+_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class PoolCounts:
-    """Counts of one pool since it is in the table."""
+    """Counts of one pool since it is in the table.
 
-    __slots__ = ("buckets", "requests", "retries", "seconds")
+    Nearly every request is answered with 200: it is in `plain`, `buckets` and `seconds` and nowhere else.
+    """
+
+    __slots__ = ("buckets", "causes", "others", "plain", "retries", "seconds")
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[int, Outcome], int] = {}
-        """{(first digit of the status sent to the client, 0: none; outcome): requests}"""
-        self.retries: dict[Cause, int] = {}
-        self.buckets = [0] * (len(_BUCKETS_S) + 1)
+        self.plain = 0
+        """Requests that ended with a 200 of the pool."""
+        self.buckets = [0] * (len(BUCKETS_S) + 1)
+        """All requests, by how long they took."""
         self.seconds = 0.0
+        self.others = [0] * (_OUTCOMES * len(_CLASSES))
+        """Those that did not, by class of the status and outcome."""
+        self.causes: dict[str, int] = {}
+        """{why the router had no whole answer of a pool for the client: requests}"""
+        self.retries: dict[Cause, int] = {}
 
     def finished(self, status: int, outcome: Outcome, took_s: float, /) -> None:
-        """One request that went to this pool last is over."""
-        key = (status // 100, outcome)
-        self.requests[key] = self.requests.get(key, 0) + 1
-        self.buckets[bisect_left(_BUCKETS_S, took_s)] += 1
+        """One request that went to this pool last is over; `status` is what the client got, 0: none."""
+        self.buckets[bisect_left(BUCKETS_S, took_s)] += 1
         self.seconds += took_s
+        if status == HTTPStatus.OK and not outcome:
+            self.plain += 1
+        else:
+            self.others[min(status // 100, 5) * _OUTCOMES + outcome] += 1
+
+    def answered_otherwise(self, status: int, /) -> None:
+        """A request that is in `buckets` already was answered by the pool, not with 200."""
+        self.others[min(status // 100, 5) * _OUTCOMES] += 1
+
+    def failed(self, cause: str, /) -> None:
+        """Why one of them had no answer of a pool."""
+        self.causes[cause] = self.causes.get(cause, 0) + 1
 
     def retried(self, cause: Cause, /) -> None:
         """One try at this pool failed and another followed."""
         self.retries[cause] = self.retries.get(cause, 0) + 1
+
+    def requests(self) -> Iterator[tuple[str, str, int]]:
+        """Class of the status, outcome and number, of all that there were."""
+        counts = list(self.others)
+        counts[2 * _OUTCOMES + Outcome.ANSWERED] += self.plain
+        for index, count in enumerate(counts):
+            if count:
+                yield _CLASSES[index // _OUTCOMES], Outcome(index % _OUTCOMES).name.lower(), count
+
+    def errors(self) -> Iterator[tuple[str, int]]:
+        """Why requests failed, also those that the pool itself answered with an error, and how many."""
+        for digit, cause in _ANSWER_ERRORS.items():
+            yield cause, self.others[digit * _OUTCOMES + Outcome.ANSWERED]
+        yield from list(self.causes.items())
 
 
 class RouterCounts:
@@ -69,8 +111,8 @@ class RouterCounts:
     __slots__ = ("catalog_lookups", "misdirected", "refusals", "store_failures", "swaps", "unserved")
 
     def __init__(self) -> None:
-        self.unserved: dict[int, int] = {}
-        """{status: requests answered by the router itself before any pool was chosen}"""
+        self.unserved: dict[tuple[int, str], int] = {}
+        """{(status, cause): requests answered by the router itself before any pool was chosen}"""
         self.swaps: dict[str, int] = {"table": 0, "catalog": 0}
         self.refusals: dict[str, int] = {"table": 0, "catalog": 0}
         """Documents in the store that were refused, each counted once."""
@@ -78,6 +120,11 @@ class RouterCounts:
         self.misdirected = 0
         self.catalog_lookups: dict[str, int] = {"found": 0, "absent": 0, "failed": 0}
         """Looks into the store for bots that the catalog held here does not have."""
+
+    def refused(self, status: int, cause: str, /) -> None:
+        """One request was answered before any pool was chosen."""
+        key = (status, cause)
+        self.unserved[key] = self.unserved.get(key, 0) + 1
 
 
 class RouterCollector(Collector):
@@ -89,10 +136,13 @@ class RouterCollector(Collector):
         *,
         pools: Callable[[], Iterable[PoolState]],
         gauges: Callable[[], dict[str, float]],
+        more: Sequence[Families] = (),
     ) -> None:
+        """`more` gives families of others."""
         self._counts = counts
         self._pools = pools
         self._gauges = gauges
+        self._more = more
 
     def collect(self) -> Iterator[Metric]:
         """All families, of pools first."""
@@ -100,6 +150,8 @@ class RouterCollector(Collector):
         yield from _router_families(self._counts)
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"botshard_router_{name}", _GAUGE_TEXTS[name], value)
+        for families in self._more:
+            yield from families()
 
 
 _GAUGE_TEXTS: Final = {
@@ -115,6 +167,7 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
     requests = CounterMetricFamily(
         "botshard_router_requests", "Requests by the pool that was tried last", labels=(*_POOL, "code", "outcome")
     )
+    errors = CounterMetricFamily("botshard_router_errors", "Requests that failed, by why", labels=(*_POOL, "cause"))
     retries = CounterMetricFamily("botshard_router_retries", "Tries that failed", labels=(*_POOL, "cause"))
     seconds = HistogramMetricFamily(
         "botshard_router_request_seconds", "From the first byte of a request to the last of its answer", labels=_POOL
@@ -123,22 +176,25 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
     connections = GaugeMetricFamily("botshard_router_connections", "Connections to a pool", labels=(*_POOL, "state"))
     for pool in pools:
         labels = [pool.route.group, pool.route.name]
-        for (digit, outcome), count in list(pool.counts.requests.items()):
-            requests.add_metric([*labels, f"{digit}xx" if digit else "none", outcome], count)
+        for code, outcome, count in pool.counts.requests():
+            requests.add_metric([*labels, code, outcome], count)
+        for why, count in pool.counts.errors():
+            errors.add_metric([*labels, why], count)
         for cause, count in list(pool.counts.retries.items()):
             retries.add_metric([*labels, cause], count)
-        seconds.add_metric(labels, _cumulated(pool.counts.buckets), pool.counts.seconds)
+        seconds.add_metric(labels, histogram_rows(pool.counts.buckets), pool.counts.seconds)
         outstanding.add_metric(labels, pool.outstanding)
         idle = pool.origin.idle_count
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
-    yield from (requests, retries, seconds, outstanding, connections)
+    yield from (requests, errors, retries, seconds, outstanding, connections)
 
 
-def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:
+def histogram_rows(buckets: Sequence[int], /) -> list[tuple[str, float]]:
+    """Counts between the bounds as Prometheus has them, each with all below it."""
     total = 0
     rows: list[tuple[str, float]] = []
-    for bound, count in zip([*map(str, _BUCKETS_S), "+Inf"], buckets, strict=True):
+    for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], buckets, strict=True):
         total += count
         rows.append((bound, total))
     return rows
@@ -146,10 +202,10 @@ def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:
 
 def _router_families(counts: RouterCounts) -> Iterator[Metric]:
     unserved = CounterMetricFamily(
-        "botshard_router_unserved", "Requests answered before any pool was tried", labels=("code",)
+        "botshard_router_unserved", "Requests answered before any pool was tried", labels=("code", "cause")
     )
-    for status, count in list(counts.unserved.items()):
-        unserved.add_metric([str(status)], count)
+    for (status, cause), count in list(counts.unserved.items()):
+        unserved.add_metric([str(status), cause], count)
     yield unserved
     for name, text, values in (
         ("swaps", "New tables and catalog changes taken up", counts.swaps),

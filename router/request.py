@@ -85,6 +85,11 @@ class BotRequest(WholeBody):
         """The pool that was asked last."""
         return None if self._asking is None else self._asking.pool
 
+    @property
+    def bot_id(self) -> str:
+        """The bot that is asked."""
+        return self._target.bot
+
     # ── the request ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self) -> None:

@@ -26,6 +26,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
     "ROUTER_ACCESS_LOG": "true: one log line a request (false)",
+    "ROUTER_TOP_BOTS": "how many of the busiest bots have a label in the metrics (20); 0: none",
     "ROUTER_LOG_FORMAT": "text or json (text)",
     "ROUTER_LOG_LEVEL": "debug, info, warning or error (info)",
 }
@@ -44,6 +45,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     drain_timeout_s: float = 30.0
     access_log: bool = False
+    top_bots: int = 20
     log_as_json: bool = False
     log_level: str = "INFO"
     lifeline_fd: int | None = None
@@ -70,6 +72,7 @@ class Settings:
             limits=limits,
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
             access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
+            top_bots=reader.integer("ROUTER_TOP_BOTS", 20, at_least=0, at_most=1000),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
             log_level=reader.choice("ROUTER_LOG_LEVEL", LOG_LEVELS, "INFO"),
             lifeline_fd=reader.fd(LIFELINE_FD),

@@ -8,26 +8,20 @@ every request is counted in one series, and rates add up to those of all; raw va
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Mapping
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from botshard.busiest import OTHER, BusiestLabels
 from botshard.sharding.ids import BotId
 from kserve_runtimes.core.costs import BotCosts
 from kserve_runtimes.core.tallies import SumTally
 
-__all__ = ["OTHER", "TopBots"]
-
-OTHER: Final = "other"
-_STAYS_S: Final = 60.0
-"""Time between two changes: a series that ends and begins again is missing from a scrape in between."""
-_STAYS: Final = 1.25
-"""How many times as busy the next has to be to take a label over: neighbours do not swap it for ever."""
+__all__ = ["TopBots"]
 
 
 class _Labelled(NamedTuple):
@@ -42,13 +36,12 @@ class TopBots(Collector):
 
     def __init__(self, most: int, *, runs: SumTally, cpu_seconds: SumTally, registry: CollectorRegistry) -> None:
         """`most` bots have a label; `runs` and `cpu_seconds` are the sums over all."""
-        self._most = most
+        self._labels = BusiestLabels(most)
         self._runs, self._cpu_seconds = runs, cpu_seconds
         self._labelled: dict[BotId, _Labelled] = {}
         self._past_requests, self._past_cpu_s = 0, 0.0
         """Of bots that had a label, while they had it."""
         self._other_s = 0.0
-        self._changes_at_s = 0.0
         if most:
             registry.register(self)
 
@@ -59,25 +52,20 @@ class TopBots(Collector):
             rates: how often each bot is asked, lately.
             costs: of every bot that was asked.
         """
-        if not self._most:
+        if not self._labels.most:
             return
-        rates = {bot: rate for bot, rate in rates.items() if bot in costs and bot != OTHER}
-        now_s = monotonic()
-        if now_s >= self._changes_at_s:
-            self._changes_at_s = now_s + _STAYS_S
-            busy = {bot: rate * (_STAYS if bot in self._labelled else 1.0) for bot, rate in rates.items()}
-            top = set(heapq.nlargest(self._most, busy, key=busy.__getitem__))
-            for bot in self._labelled.keys() - top:
-                self._take(bot)
         for bot, labelled in list(self._labelled.items()):
             # One that went to another pool and came back is counted anew.
             if bot in costs and costs[bot] is not labelled.costs:
+                self._labels.drop(bot)
                 self._take(bot)
-        free = self._most - len(self._labelled)
-        if free:
-            unlabelled = {bot: rate for bot, rate in rates.items() if bot not in self._labelled}
-            for bot in heapq.nlargest(free, unlabelled, key=unlabelled.__getitem__):
-                self._labelled[bot] = _Labelled(costs[bot], costs[bot].requests, costs[bot].cpu_s)
+        busy: dict[str, float] = {bot: rate for bot, rate in rates.items() if bot in costs}
+        gone, come = self._labels.settle(busy, monotonic())
+        for name in gone:
+            self._take(BotId(name))
+        for name in come:
+            cost = costs[BotId(name)]
+            self._labelled[BotId(name)] = _Labelled(cost, cost.requests, cost.cpu_s)
 
     def _take(self, bot: BotId) -> None:
         labelled = self._labelled.pop(bot)
