@@ -132,6 +132,9 @@ def _pre(runs: Sequence[Run]) -> list[Run]:
             continue
         run.is_begun = True
         run.times = times = Times(before_s - run.asked_at_s - run.load_s, run.load_s)
+        times.asked_at_s = run.asked_at_s
+        if run.load_s:
+            times.split_load(fetched_s=run.bot.fetch_s, made_s=run.bot.made_s)
         try:
             run.decoded = decoded = asked.decode(run.bot)
             run.rows = decoded.rows

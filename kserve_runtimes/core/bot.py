@@ -27,9 +27,11 @@ class LoadedBot:
         "_pipeline",
         "build_s",
         "codec",
+        "fetch_s",
         "footprint_bytes",
         "id",
         "is_foreign",
+        "made_s",
         "model",
         "sample_s",
         "shared_bytes",
@@ -55,6 +57,10 @@ class LoadedBot:
         """Measured bytes of what it shares with the others (a backbone): they count once, in the replica's room."""
         self.build_s = 0.0
         """How long it took to make from files at hand, which is what having it again would cost; 0: not measured."""
+        self.fetch_s = 0.0
+        """How long its files took to be there; 0: not measured."""
+        self.made_s = 0.0
+        """How long all the rest of its load took, its warm-up included."""
         self.sample_s = 0.0
         """How long its sample request took once it was warm, without decoding; 0: none ran."""
 

@@ -50,8 +50,13 @@ class BotLoader:
         """
         hinted = version.resources.memory_bytes
         self._check_size(bot_id, hinted or version.size_bytes, "declared" if hinted else "its files")
+        started_s = time.monotonic()
         with self.cache.use(self.store, version.artifact, size_bytes=version.size_bytes) as folder:
-            return self._load(bot_id, version, folder)
+            fetched_s = time.monotonic()
+            bot = self._load(bot_id, version, folder)
+        bot.fetch_s = fetched_s - started_s
+        bot.made_s = time.monotonic() - fetched_s
+        return bot
 
     def _load(self, bot_id: BotId, version: Version, folder: Path) -> LoadedBot:
         started_s = time.monotonic()

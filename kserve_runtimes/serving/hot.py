@@ -7,7 +7,7 @@ one turn of the event loop (`kserve_runtimes/core/inference.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import ClassVar, Final
 from urllib.parse import unquote
 
@@ -36,13 +36,15 @@ from kserve_runtimes.serving.messages import (
     wrong_method_answer,
 )
 from kserve_runtimes.serving.problems import problem_of
-from kserve_runtimes.serving.timing import timing_line
+from kserve_runtimes.serving.timing import cold_timing_line, timing_line
 
 __all__ = ["PoolFront"]
 
 _MOST_TARGETS: Final = 4096
 _LONGEST_TARGET: Final = 256
 """Bounds on what is remembered, so that targets which strangers make up cannot fill memory."""
+_YOUNG_S: Final = 60.0
+"""For so long a request may have been sent before this replica listened."""
 _REQUEST_ID: Final = headers.REQUEST_ID.encode()
 _ENCODING: Final = b"content-encoding"
 _HEADER_LENGTH: Final = headers.INFERENCE_HEADER_LENGTH.encode()
@@ -63,6 +65,8 @@ class PoolFront:
         self.max_body_bytes = max_body_bytes
         self._pool_line = line(headers.POOL.encode(), pool.name.encode())
         self._common = (-1, b"")
+        self._up_since_s = perf_counter()
+        self._is_young = True
         self._makers: dict[bytes, Callable[[bytes], HotRequest]] = {}
         """By target: what was asked before is found without taking the target apart."""
 
@@ -113,6 +117,17 @@ class PoolFront:
         self.pool.metrics.count_rest(plain.status)
         lines = b"".join([line(name, value) for name, value in plain.headers])
         return Answer(plain.status, lines + self.common_lines(fields), plain.body)
+
+    def lines_of(self, times: Times, fields: Fields, /) -> bytes:
+        """Those that all answers have, and where the time of this one went if that is told."""
+        common = self.common_lines(fields)
+        if not self.tells_times:
+            return common
+        if self._is_young:
+            self._is_young = perf_counter() - self._up_since_s < _YOUNG_S
+        elif not times.load_s:
+            return timing_line(times, common)
+        return cold_timing_line(times, common, up_since_s=self._up_since_s)
 
     def common_lines(self, fields: Fields, /) -> bytes:
         """The pool, its epoch, and the id of the request."""
@@ -229,9 +244,7 @@ class _Infer(_PoolRequest):
         assert isinstance(encoded, EncodedBody)  # noqa: S101 - what `encode` gave
         front = self._front
         front.pool.metrics.count_rest(200)
-        common, version = front.common_lines(self.fields), bot.version.number
-        if front.tells_times:
-            common = timing_line(times, common)
+        common, version = front.lines_of(times, self.fields), bot.version.number
         body, header_length = encoded
         if header_length is None:
             self.answer(Answer(200, _JSON_VERSION % (version, common), body))

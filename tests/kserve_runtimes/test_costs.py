@@ -14,6 +14,7 @@ from botshard.store.costs import BotCost, read_costs
 from kserve_runtimes.core.costs import BotCosts
 from kserve_runtimes.core.metrics import Metrics
 from kserve_runtimes.core.times import Times
+from kserve_runtimes.serving.timing import timing_line
 from tests.kserve_runtimes.bot_folders import linear_folder
 from tests.kserve_runtimes.conftest import Served
 from tests.kserve_runtimes.fleet import Fleet, key_of, pool_of
@@ -101,21 +102,42 @@ def test_the_last_costs_are_written_at_the_end(torch_zygote: Zygote, fleet: Flee
 
 
 def test_answers_say_where_their_time_went(sleepy: Replica) -> None:
-    """`Server-Timing`, with the load only where the request waited for one."""
-    first, second = (sleepy.multiply("a").headers["server-timing"] for _ in range(2))
-    parts = dict(part.strip().split(";", 1) for part in first.split(","))
-    assert list(parts) == ["load", "queue", "pre", "predict", "post", "batch"]
-    assert parts["batch"] == "desc=1"
-    assert all(0 <= float(value.removeprefix("dur=")) < 20_000 for name, value in parts.items() if name != "batch")
-    assert float(parts["load"].removeprefix("dur=")) > 0
-    assert [part.strip().partition(";")[0] for part in second.split(",")] == [
-        "queue",
-        "pre",
-        "predict",
-        "post",
-        "batch",
-    ]
+    """`Server-Timing`: its parts are within the time that the request was there; the first one waited for a load."""
+    stages = ["up", "all", "wait", "fetch", "load", "queue", "pre", "predict", "post"]
+    first, second = (_times_in(sleepy.multiply("a").headers["server-timing"]) for _ in range(2))
+    for times in (first, second):
+        assert list(times) == [*stages, "batch"]
+        assert times["batch"] == 1
+        assert sum(times[stage] for stage in stages[2:]) <= times["all"] + 0.01
+        assert 0 < times["all"] < times["up"]
+    assert first["fetch"] > 0
+    assert first["load"] > 0
+    assert second["wait"] == second["fetch"] == second["load"] == 0
     assert "server-timing" not in sleepy.multiply("nobody").headers
+
+
+def test_what_is_told_of_the_beginning_is_told_for_a_minute_only() -> None:
+    """After that, of ordinary answers only the ordinary stages."""
+    times = Times(0.001, 0.0)
+    names = list(_times_in(timing_line(times, b"").decode().partition(": ")[2]))
+    assert names == ["queue", "pre", "predict", "post", "batch"]
+
+
+def test_who_joins_a_load_is_told_its_own_part() -> None:
+    """What it did not wait for is not its own: the end of the load comes first, then files, then waiting."""
+    times = Times(0.0, 0.5)
+    times.split_load(fetched_s=0.2, made_s=0.1)
+    assert (times.fetch_s, times.wait_s) == pytest.approx((0.2, 0.2))
+    times.split_load(fetched_s=0.2, made_s=0.4)
+    assert (times.fetch_s, times.wait_s) == pytest.approx((0.1, 0.0))
+    times.split_load(fetched_s=0.2, made_s=0.6)
+    assert (times.fetch_s, times.wait_s) == pytest.approx((0.0, 0.0))
+
+
+def _times_in(header: str) -> dict[str, float]:
+    """Milliseconds by stage, and the rows of the batch."""
+    parts = (part.strip().partition(";") for part in header.split(","))
+    return {name: float(value.partition("=")[2]) for name, _, value in parts}
 
 
 def test_answers_do_not_say_it_where_that_is_switched_off(served: Served, torch_zygote: Zygote) -> None:
