@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from botshard.sharding.routing import PoolRoute
@@ -20,6 +21,7 @@ from router.heads import AnswerHead, ForwardedHead, read_answer_head
 from router.pools import PoolState
 from router.table import BotRoute
 from router.targets import Target
+from router.telemetry.traces import Trace
 from router.upstream import Connection
 
 __all__ = ["Asking", "Client"]
@@ -66,10 +68,15 @@ class Asking:
         "_is_over",
         "_target",
         "_task",
+        "_trace",
         "_was_not_found",
         "_way",
+        "chosen_s",
         "connection",
         "pool",
+        "sent_s",
+        "started_s",
+        "tries",
     )
 
     def __init__(
@@ -81,8 +88,9 @@ class Asking:
         bot: BotRoute | None,
         head: ForwardedHead,
         body: bytes | memoryview,
+        trace: Trace | None = None,
     ) -> None:
-        """`bot` is None where it is not known here."""
+        """`bot` is None where it is not known here; `trace` is told of tries, None: nobody is."""
         self._way = way
         self._client = client
         self._target = target
@@ -90,6 +98,11 @@ class Asking:
         self._head = head
         self._body = body
         self._attempts: Attempts | None = None
+        self._trace = trace
+        self.started_s = self.chosen_s = self.sent_s = 0.0
+        """When it began, when a pool was chosen first, when the last try went out."""
+        self.tries = 0
+        """At pools, those that failed among them."""
         self._task: asyncio.Task[Any] | None = None
         self._in_flight = False
         self._is_answered = False
@@ -104,6 +117,7 @@ class Asking:
 
     def start(self) -> None:
         """Ask."""
+        self.started_s = monotonic()
         try:
             self._go(self._bot)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
@@ -150,6 +164,10 @@ class Asking:
         pool, budget_s = self._way.choose(self._target.bot, routed, failed)
         self.pool = pool
         self._client.allow(budget_s)
+        self.chosen_s = self.chosen_s or monotonic()
+        self.tries += 1
+        if self._trace is not None:
+            self._trace.try_begins(pool.route.name, pool.origin.address.authority)
         pool.outstanding += 1
         self._in_flight = True
         fresh = attempts is not None and attempts.needs_fresh_connection
@@ -164,6 +182,9 @@ class Asking:
         self.connection = connection
         address = self.pool.origin.address
         head = self._head.to(address.authority, address.prefix, epoch=self._way.epoch, left_s=self._client.left_s)
+        if self._trace is not None:
+            head = self._trace.head(head)
+        self.sent_s = monotonic()
         connection.begin(head, self._body, self, head_only=self._head.method == b"HEAD")
 
     def _again(self, cause: Cause, failure: UpstreamError) -> None:
@@ -182,6 +203,8 @@ class Asking:
                 self._client.failed(failure)
             return
         self.pool.counts.retried(cause)
+        if self._trace is not None:
+            self._trace.try_ends(cause)
         if pause_s or cause in _LOOK_FIRST:
             waiting = self._way.before_next_try(cause, pause_s, self._target.bot, self._bot, failed=route)
             self._wait(waiting, self._go)

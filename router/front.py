@@ -21,8 +21,8 @@ from router.pools import PoolState
 from router.refusals import RefusalLog
 from router.request import BotRequest
 from router.targets import Target, read_request_target
-from router.telemetry.busiest import BusiestBots
 from router.telemetry.causes import cause_of, cause_of_refusal
+from router.telemetry.telemetry import Telemetry
 
 __all__ = ["Front"]
 
@@ -39,18 +39,18 @@ class Front:
         limits: Limits,
         account: BodyAccount,
         counts: RouterCounts,
-        busiest: BusiestBots,
-        access_log: bool = False,
+        telemetry: Telemetry,
+        refusals: RefusalLog,
     ) -> None:
+        """`refusals` is told of what fails."""
         self.way = way
         self.routes = way.routes
         self.limits = limits
         self.account = account
         self._counts = counts
-        self._busiest = busiest
-        self._access_log = access_log
-        self._log = logging.getLogger("router.proxy")
-        self._refusals = RefusalLog(self._log, loop=way.loop)
+        self.telemetry = telemetry
+        self._busiest = telemetry.busiest
+        self._refusals = refusals
         self._id_prefix = secrets.token_hex(8).encode()
         self._ids = count(1)
 
@@ -102,13 +102,14 @@ class Front:
             self._counts.refused(request.status, "unknown" if error is None else cause_of(error))
         else:
             return  # it never was a whole request; where it was refused for that, `refuse` has told
-        if error is not None or self._access_log:
-            self._tell(request, error, took_s)
+        if error is not None or request.look is not None or request.cold is not None:
+            self.telemetry.ended(request, took_s)
 
     def ended_short(self, pool: PoolState, bot_id: str, status: int, took_s: float, /) -> None:
         """A request has the answer of a pool, whatever that says: what is counted of each.
 
-        All of it where nobody wants to know more of a request (no access log, no trace).
+        It is all that there is to do where nobody wants to know more of a request: `telemetry.is_watching` is false, or
+        its `look` gave nothing when the request began; and the request was not cold.
         """
         counts = pool.counts
         counts.buckets[bisect_left(BUCKETS_S, took_s)] += 1
@@ -119,31 +120,12 @@ class Front:
             counts.answered_otherwise(status)
             if status >= 400:
                 self._busiest.failed(bot_id)
+            if status >= 500:
+                self.telemetry.errors.note(bot_id, pool.route.name, status, "answer_5xx")
         busiest = self._busiest
         busiest.left -= 1
         if busiest.left <= 0:
             busiest.sample(bot_id)
-
-    def _tell(self, request: BotRequest, error: Exception | None, took_s: float) -> None:
-        """One line: of every request where that is wanted, of those that failed here in any case."""
-        event = fields(
-            method=request.method.decode(),
-            path=request.target.partition(b"?")[0][:200].decode(errors="replace"),
-            status=request.status,
-            took_s=round(took_s, 6),
-            pool="" if request.pool is None else request.pool.route.name,
-            request_id=request.request_id.decode(),
-            **({} if error is None else {"why": str(error)}),
-        )
-        is_plain = error is None or isinstance(error, ClientGoneError)
-        if is_plain and self._access_log:
-            self._log.info("request", extra=event)
-        elif is_plain:
-            self._refusals.tell(logging.INFO, "request", event, status=request.status)
-        elif request.has_answered:
-            self._refusals.tell(logging.WARNING, "answer cut off", event, status=request.status)
-        else:
-            self._refusals.tell(logging.INFO, "request refused", event, status=request.status)
 
 
 def _outcome(error: Exception, *, was_begun: bool) -> Outcome:

@@ -31,10 +31,13 @@ from router.front import Front
 from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
+from router.refusals import RefusalLog
 from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
 from router.telemetry.busiest import BusiestBots
+from router.telemetry.otlp import MissingExtraError
+from router.telemetry.telemetry import Telemetry
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
@@ -86,10 +89,14 @@ class Router:
     counts: RouterCounts
     account: BodyAccount
     server: Server
+    telemetry: Telemetry
 
 
 def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], None] = lambda: None) -> Router:
-    """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain."""
+    """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain.
+
+    Raises: MissingExtraError.
+    """
     counts = RouterCounts()
     routes = Routes()
     pools = Pools(settings.limits)
@@ -104,9 +111,19 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     )
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    busiest = BusiestBots(settings.top_bots, now_s=asyncio.get_running_loop().time)
+    loop = asyncio.get_running_loop()
+    requests_log = logging.getLogger("router.proxy")
+    refusals = RefusalLog(requests_log, loop=loop)
+    telemetry = Telemetry(
+        settings.telemetry,
+        busiest=BusiestBots(settings.telemetry.top_bots, now_s=loop.time),
+        refusals=refusals,
+        log=requests_log,
+    )
     registry.register(
-        RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account), more=(busiest.families,))
+        RouterCollector(
+            counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account), more=(telemetry.families,)
+        )
     )
     way = Forwarding(routes, pools, following, counts)
     front = Front(
@@ -114,8 +131,8 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         limits=settings.limits,
         account=account,
         counts=counts,
-        busiest=busiest,
-        access_log=settings.access_log,
+        telemetry=telemetry,
+        refusals=refusals,
     )
     server = Server(
         make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
@@ -126,7 +143,7 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         begin=lambda: _first_look(following),
         on_stop=on_stop,
     )
-    return Router(routes, pools, following, counts, account, server)
+    return Router(routes, pools, following, counts, account, server, telemetry)
 
 
 async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -140,6 +157,7 @@ async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[
     finally:
         await router.following.stop()
         router.pools.close()
+        await asyncio.to_thread(router.telemetry.close)
 
 
 async def _first_look(following: Following) -> None:
@@ -171,7 +189,11 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
         notifier.ready()
 
-    router = assemble(settings, store, on_stop=stopping)
+    try:
+        router = assemble(settings, store, on_stop=stopping)
+    except MissingExtraError as error:
+        log.error("cannot trace", extra=fields(why=str(error)))  # noqa: TRY400 - a message, not a traceback
+        return _EXIT_CONFIGURATION
 
     def stack_gone() -> None:
         log.info("stack gone, stopping")

@@ -22,6 +22,9 @@ from router.pools import PoolState
 from router.problems import error_body
 from router.table import BotRoute
 from router.targets import Target
+from router.telemetry.ledger import SERVER_TIMING, WOKEN_S, ColdStart, Marks, read_cold_start, timing_of
+from router.telemetry.telemetry import Look
+from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
 
 if TYPE_CHECKING:
@@ -53,9 +56,14 @@ class BotRequest(WholeBody):
         "_path",
         "_target",
         "began_s",
+        "bytes_out",
+        "cold",
         "error",
+        "hop",
+        "look",
         "request_id",
         "status",
+        "tenant",
     )
 
     def __init__(self, front: Front, target: Target, path: bytes, *, error: ShardingError | None = None) -> None:
@@ -79,6 +87,16 @@ class BotRequest(WholeBody):
         self.request_id = b""
         self.status = _NO_STATUS
         """Of the answer that went to the client; 0: none did."""
+        self.look: Look | None = None
+        """What is to be told of it; None: nothing, unless it fails."""
+        self.cold: ColdStart | None = None
+        """What it waited for, where that was a pool's start or the load of its bot."""
+        self.hop = "client"
+        """Whose answer went to the client: of the pool, a gateway before it, the router; `client`: it had gone."""
+        self.tenant = ""
+        """Who asks, where that is known."""
+        self.bytes_out = 0
+        """Of the answer's body, handed to the connection."""
 
     @property
     def pool(self) -> PoolState | None:
@@ -90,12 +108,19 @@ class BotRequest(WholeBody):
         """The bot that is asked."""
         return self._target.bot
 
+    @property
+    def tries(self) -> int:
+        """At pools, those that failed among them."""
+        return 0 if self._asking is None else self._asking.tries
+
     # ── the request ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self) -> None:
         """The head is here: whose request is it, and how long may it take?"""
         front = self._front
         self.began_s = monotonic()
+        if front.telemetry.is_watching:
+            self.look = front.telemetry.look(self.fields.get(TRACEPARENT))
         try:
             head = self._head = read_request_head(self.headers, self.fields)
             self.request_id = head.request_id or front.next_id()
@@ -157,6 +182,9 @@ class BotRequest(WholeBody):
     def _ask(self) -> None:
         assert self._head is not None  # noqa: S101 - else there is an error
         size = len(self.body)
+        trace = None if self.look is None else self.look.trace
+        if trace is not None:
+            self._head.lines = trace.without_parent(self._head.lines)
         head = ForwardedHead.of(
             self._head,
             method=self.method,
@@ -166,7 +194,7 @@ class BotRequest(WholeBody):
             client=self.link.peer,
         )
         way = self._front.way
-        self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body)
+        self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body, trace=trace)
         self._asking.start()
 
     # ── what the asking calls ─────────────────────────────────────────────────────────────────────────────────────────
@@ -192,11 +220,13 @@ class BotRequest(WholeBody):
 
     def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
         """See `router.asking.Client`."""
+        self.hop = "pool" if head.epoch else "gateway"
         if wrap and self.method != b"HEAD":
             self._foreign = b""
             self._collect(connection)
             return
         lines = head.lines
+        self._look_for_cold_start(lines)
         if not head.has_request_id:
             lines.append(line(REQUEST_ID, self.request_id))
         if not head.has_pool and self.pool is not None:
@@ -208,6 +238,17 @@ class BotRequest(WholeBody):
         self._framing = Framing(self, self.status, length=head.length)
         self.link.write(self._framing.head(lines))
         self._pass(connection, self._framing)
+
+    def _look_for_cold_start(self, lines: list[bytes]) -> None:
+        """Where the request was cold, its answer tells all of where its time went instead of the replica's part."""
+        asking, timing = self._asking, timing_of(lines)
+        if asking is None or not (timing or asking.sent_s - asking.chosen_s > WOKEN_S):
+            return
+        marks = Marks(self.began_s, asking.started_s, asking.chosen_s, asking.sent_s)
+        self.cold = read_cold_start(marks, timing, monotonic())
+        if self.cold is not None and self._front.telemetry.tells_times:
+            lines[:] = [line for line in lines if not line.startswith(SERVER_TIMING)]
+            lines.append(self.cold.line())
 
     def more(self) -> None:
         """See `router.asking.Client`."""
@@ -241,6 +282,7 @@ class BotRequest(WholeBody):
             return
         is_last, error = connection.finished, connection.error
         piece = connection.take()
+        self.bytes_out += len(piece)
         if piece or is_last:
             self.link.write(framing.piece(piece, is_last=is_last))
         if is_last:
@@ -281,12 +323,14 @@ class BotRequest(WholeBody):
             error = TerminalError("internal error; the router's log has the details")
         if isinstance(error, BodyTimeoutError):
             self.keep_alive = False
+        self.hop = "router"
         answer = self._front.own_answer(error, self.request_id)
         self.status = answer.status
         self._reply(answer)
 
     def _reply(self, answer: Answer) -> None:
         self._let_go()
+        self.bytes_out = len(answer.body)
         self.link.reply(self, answer)
 
     def _let_go(self) -> None:

@@ -8,6 +8,8 @@ from typing import Final
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 from router.limits import Limits
+from router.telemetry.settings import VARIABLES as TELEMETRY
+from router.telemetry.settings import TelemetrySettings
 
 __all__ = ["VARIABLES", "Settings"]
 
@@ -25,8 +27,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
-    "ROUTER_ACCESS_LOG": "true: one log line a request (false)",
-    "ROUTER_TOP_BOTS": "how many of the busiest bots have a label in the metrics (20); 0: none",
+    **TELEMETRY,
     "ROUTER_LOG_FORMAT": "text or json (text)",
     "ROUTER_LOG_LEVEL": "debug, info, warning or error (info)",
 }
@@ -44,8 +45,7 @@ class Settings:
     poll_interval_s: float = _DEFAULT_POLL_FILE_S
     limits: Limits = field(default_factory=Limits)
     drain_timeout_s: float = 30.0
-    access_log: bool = False
-    top_bots: int = 20
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     log_as_json: bool = False
     log_level: str = "INFO"
     lifeline_fd: int | None = None
@@ -71,8 +71,7 @@ class Settings:
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
-            access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
-            top_bots=reader.integer("ROUTER_TOP_BOTS", 20, at_least=0, at_most=1000),
+            telemetry=TelemetrySettings.read(reader, environ),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
             log_level=reader.choice("ROUTER_LOG_LEVEL", LOG_LEVELS, "INFO"),
             lifeline_fd=reader.fd(LIFELINE_FD),

@@ -13,6 +13,7 @@ import httpx
 from router.limits import Limits
 from router.main import Router, assemble, serve
 from router.settings import Settings
+from router.telemetry.settings import TelemetrySettings
 from tests.router.fleet import Fleet
 
 __all__ = ["RunningRouter", "running_router"]
@@ -48,7 +49,11 @@ class RunningRouter:
 
 @contextlib.asynccontextmanager
 async def running_router(
-    fleet: Fleet, *, limits: Limits | None = None, poll_interval_s: float = 0.05, access_log: bool = False
+    fleet: Fleet,
+    *,
+    limits: Limits | None = None,
+    poll_interval_s: float = 0.05,
+    telemetry: TelemetrySettings | None = None,
 ) -> AsyncIterator[RunningRouter]:
     """A router over the fleet's store, stopped at the end."""
     settings = Settings(
@@ -56,7 +61,7 @@ async def running_router(
         poll_interval_s=poll_interval_s,
         limits=limits or Limits(),
         drain_timeout_s=1.0,
-        access_log=access_log,
+        telemetry=telemetry or TelemetrySettings(),
     )
     parts = assemble(settings, fleet.store)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -19,6 +19,7 @@ from botshard.notify import Notice, parse_notice
 from botshard.sharding.errors import InvalidDocumentError
 from router.limits import Limits
 from router.settings import VARIABLES, Settings
+from router.telemetry.settings import TelemetrySettings
 from tests.router.fleet import Fleet
 from tests.router.upstreams import Call, infer_answer, upstream
 from tests.waiting import eventually
@@ -219,8 +220,8 @@ def test_defaults_are_what_is_documented() -> None:
         settings.limits.max_body_bytes, settings.limits.max_held_bytes, settings.limits.max_connections_per_pool
     ) == (16 << 20, 256 << 20, 256)  # fmt: skip
     assert (
-        settings.drain_timeout_s, settings.access_log, settings.log_as_json, settings.log_level
-    ) == (30.0, False, False, "INFO")  # fmt: skip
+        settings.drain_timeout_s, settings.telemetry, settings.log_as_json, settings.log_level
+    ) == (30.0, TelemetrySettings(0.0, 20, True, "", 0.01), False, "INFO")  # fmt: skip
 
 
 def test_every_variable_is_read_and_documented() -> None:
@@ -244,7 +245,11 @@ def test_every_setting_arrives() -> None:
             "ROUTER_MAX_CONNECTIONS_PER_POOL": "7",
             "ROUTER_CONNECT_TIMEOUT_S": "0.5",
             "ROUTER_DRAIN_TIMEOUT_S": "4",
-            "ROUTER_ACCESS_LOG": "true",
+            "ROUTER_ACCESS_LOG": "0.25",
+            "ROUTER_TOP_BOTS": "3",
+            "ROUTER_SERVER_TIMING": "false",
+            "ROUTER_OTLP_ENDPOINT": "http://collector:4318",
+            "ROUTER_TRACE_SHARE": "0.5",
             "ROUTER_LOG_FORMAT": "json",
             "ROUTER_LOG_LEVEL": "warning",
             "BOTSHARD_LIFELINE_FD": "6",
@@ -252,8 +257,9 @@ def test_every_setting_arrives() -> None:
         }
     )
     limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
+    telemetry = TelemetrySettings(0.25, 3, False, "http://collector:4318/v1/traces", 0.5)
     assert settings == Settings(
-        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, ("ROUTER_SERVICE_HOST",)
+        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, telemetry, True, "WARNING", 6, ("ROUTER_SERVICE_HOST",)
     )
 
 
@@ -268,6 +274,11 @@ def test_every_setting_arrives() -> None:
         ("ROUTER_MAX_HELD_BODIES", "1Ki"),
         ("ROUTER_MAX_CONNECTIONS_PER_POOL", "0"),
         ("ROUTER_ACCESS_LOG", "yes"),
+        ("ROUTER_ACCESS_LOG", "1.5"),
+        ("ROUTER_TRACE_SHARE", "nan"),
+        ("ROUTER_OTLP_ENDPOINT", "collector:4318"),
+        ("ROUTER_OTLP_ENDPOINT", "http://me:secret@collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317"),
         ("ROUTER_LOG_LEVEL", "loud"),
     ],
     ids=str,
