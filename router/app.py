@@ -22,8 +22,8 @@ from botshard.oip.fields import json_object
 from botshard.oip.metadata import EXTENSIONS, IndexEntry, repository_index, server_metadata
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import BotId
-from router.errors import BadRequestError, NotReadyError, UnknownBotError, WrongMethodError
-from router.explaining import explain_bot, table_document
+from router.errors import BadRequestError, NotReadyError, WrongMethodError
+from router.explaining import explain_bot, find_bot, table_document
 from router.following import Following
 from router.openapi import describe_bot_paths
 from router.pools import Pools
@@ -138,12 +138,7 @@ def _add_admin(app: FastAPI, routes: Routes, pools: Pools, following: Following)
     async def explain(bot: str) -> Response:
         """Where a bot is and why: what it is computed from, family, shard, pools, epoch."""
         bot_id = BotId(bot)
-        route = routes.find(bot_id)
-        if route is None:
-            route = await following.look_up(bot_id)
-        entry = await following.entry(bot_id)
-        if route is None and entry is None:
-            raise UnknownBotError(f"bot {bot[:128]!r} does not exist")
+        route, entry = await find_bot(bot_id, routes=routes, following=following)
         return _json(explain_bot(bot_id, route, entry, routes=routes, pools=pools))
 
 

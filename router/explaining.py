@@ -5,11 +5,26 @@ from __future__ import annotations
 from botshard.sharding.catalog import Bot
 from botshard.sharding.hashing import bot_hash, family_id
 from botshard.sharding.ids import BotId
+from router.errors import UnknownBotError
 from router.following import Following
 from router.pools import Pools
 from router.table import BotRoute, Routes, hash_of
 
-__all__ = ["explain_bot", "table_document"]
+__all__ = ["explain_bot", "find_bot", "table_document"]
+
+
+async def find_bot(bot_id: BotId, /, *, routes: Routes, following: Following) -> tuple[BotRoute | None, Bot | None]:
+    """A bot's route and its whole catalog entry; one of them may be None.
+
+    Raises: UnknownBotError where there is neither, CatalogUnreadableError.
+    """
+    route = routes.find(bot_id)
+    if route is None:
+        route = await following.look_up(bot_id)
+    entry = await following.entry(bot_id)
+    if route is None and entry is None:
+        raise UnknownBotError(f"bot {bot_id[:128]!r} does not exist")
+    return route, entry
 
 
 def explain_bot(

@@ -35,6 +35,7 @@ from router.refusals import RefusalLog
 from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
+from router.telemetry.admin import add_telemetry
 from router.telemetry.busiest import BusiestBots
 from router.telemetry.otlp import MissingExtraError
 from router.telemetry.telemetry import Telemetry
@@ -134,8 +135,10 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         telemetry=telemetry,
         refusals=refusals,
     )
+    app = make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping)
+    add_telemetry(app, routes, pools, following, telemetry=telemetry, limits=settings.limits)
     server = Server(
-        make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
+        app,
         front,
         limits=settings.limits,
         drain_timeout_s=settings.drain_timeout_s,

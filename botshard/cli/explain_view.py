@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from botshard.cli.show_view import BotDetail, ShardView
+from botshard.cli.show_view import BotDetail
 from botshard.cli.world import World
+from botshard.sharding.explaining import ShardView, about_hash, about_pools
 from botshard.sharding.ids import GroupName, PoolName
 from botshard.sharding.reloads import SUSTAINED_S
 from botshard.sharding.residency import Residency
@@ -21,6 +22,8 @@ class Explanation:
 
     why: tuple[str, ...]
     detail: BotDetail
+    router: Mapping[str, object] | None = None
+    """What a router tells of the bot, as it does; None: there is none."""
 
 
 def explain_detail(detail: BotDetail, world: World, /) -> Explanation:
@@ -52,52 +55,12 @@ def _sentences(detail: BotDetail, world: World) -> Iterator[str]:
         )
         yield from (f"The controller waits: {sentence}" for sentence in world.controller.waiting)
         return
-    yield _about_hash(detail, shard)
-    yield from _about_pools(detail, shard, world)
+    yield about_hash(detail.hash, shard)
+    group = world.table.groups.get(GroupName(detail.group)) if world.table else None
+    is_realtime = group is not None and group.realtime
+    yield from about_pools(shard, epoch=detail.epoch, realtime=is_realtime, now_s=world.now_s)
     yield from _about_residency(detail, world)
     yield from _about_growth(shard, world)
-
-
-def _about_hash(detail: BotDetail, shard: ShardView) -> str:
-    if shard.bits == 0:
-        return f"The hash of its id is {detail.hash}; the family has 0 bits, so that everything is shard 0."
-    return (
-        f"The hash of its id, {detail.hash}, begins with the bits {shard.prefix}; the family has {shard.bits} bits, so "
-        f"it is in shard {shard.index} of {1 << shard.bits}."
-    )
-
-
-def _about_pools(detail: BotDetail, shard: ShardView, world: World) -> Iterator[str]:
-    group = world.table.groups.get(GroupName(detail.group)) if world.table else None
-    many = len(shard.routed) > 1
-    choice = "the one with the fewest requests in flight" if group and group.realtime else "the first that answers"
-    yield (
-        f"Routing table {detail.epoch} routes that shard to {', '.join(shard.routed)}"
-        + (f"; a request goes to {choice}." if many else ".")
-    )
-    order = [pool.pool for pool in shard.pools]
-    passed = [name for name in order[: len(shard.routed)] if name not in shard.routed]
-    if passed:
-        yield (
-            f"In the rendezvous order of the shard {', '.join(passed)} would come first: it had no room for the shard, "
-            "or the shard stayed where it was, since a move must pay for itself."
-        )
-    if shard.going_to and shard.going_since is None:
-        yield (
-            f"It will move to {', '.join(shard.going_to)} when its turn comes: only so many bots come to a pool at the "
-            "same time, the busiest shards first."
-        )
-    elif shard.going_to:
-        yield (
-            f"It is on its way to {', '.join(shard.going_to)} since table {shard.going_since}: routers go there as "
-            "soon as every replica there has loaded the shard's bots."
-        )
-    if shard.lingering:
-        left_s = max(0.0, (shard.lingering_until_s or 0.0) - world.now_s)
-        yield (
-            f"{', '.join(shard.lingering)} had it before and answers for {format_duration_s(left_s)} more, for routers "
-            "that have not read the new table."
-        )
 
 
 def _about_residency(detail: BotDetail, world: World) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
-from botshard.cli.options import AsJson, BotArgument, FolderOption, StoreOption
+from botshard.cli.options import AsJson, BotArgument, FolderOption, StoreOption, UrlOption
 from botshard.cli.output import note, print_document, print_table
 
 __all__ = ["explain", "pools"]
@@ -63,29 +64,52 @@ def pools(
 
 
 def explain(
-    bot: BotArgument, *, store: StoreOption = None, folder: FolderOption = None, as_json: AsJson = False
+    bot: BotArgument,
+    *,
+    request: Annotated[
+        bool, typer.Option("--request", help="Tell where the time of its last cold requests went, and nothing else.")
+    ] = False,
+    url: UrlOption = None,
+    store: StoreOption = None,
+    folder: FolderOption = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell where a bot is, and why.
 
     Every step from its id to its pools, computed here from the catalog's entry and the routing table, as every router
-    and replica does.
+    and replica does. Where a router runs, also what it sees of these pools now, its limits and the last errors.
 
     Examples:
       botshard explain acme-banking
 
+      botshard explain acme-banking --request
+
       botshard explain acme-banking --json
     """
-    from botshard.cli.context import session
+    from dataclasses import replace
+
+    from botshard.cli.context import find_place, session
     from botshard.cli.explain_view import explain_detail
-    from botshard.cli.looking import look_at
+    from botshard.cli.looking import checked_ids, look_at
+    from botshard.cli.router_view import ask_cold_requests, ask_router, print_cold_requests, print_router
     from botshard.cli.texts import print_explanation, problem_notes
 
+    if request:
+        cold = ask_cold_requests(checked_ids([bot])[0], url, find_place(store, folder, os.environ))
+        if as_json:
+            print_document({"bot": bot, "requests": cold})
+        else:
+            print_cold_requests(cold)
+        return
     with session(store, folder) as opened:
         detail, world = look_at(opened, bot)
-    explanation = explain_detail(detail, world)
+        place = opened.place
+    explanation = replace(explain_detail(detail, world), router=ask_router(bot, url, place))
     if as_json:
         print_document(explanation)
         return
     print_explanation(explanation)
+    if explanation.router is not None:
+        print_router(explanation.router)
     for line in problem_notes(detail.problems):
         note(line)

@@ -4,74 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from botshard.cli.bot_views import BotState, ReplicaView, VersionView, bot_state, replica_views, version_views
 from botshard.cli.world import World
 from botshard.sharding.catalog import Bot, BotSpec, TensorSpec
-from botshard.sharding.hashing import HASH_BITS, bot_hash, family_id, rank_pools
-from botshard.sharding.ids import PoolName, ShardIndex
-from botshard.sharding.routing import FamilyRoutes
+from botshard.sharding.explaining import ShardView, shard_view
+from botshard.sharding.hashing import bot_hash, family_id
 from botshard.store.layout import catalog_key_of
 
 __all__ = [
     "BotDetail",
     "CostView",
     "ModelView",
-    "PoolRole",
-    "PoolView",
-    "ShardView",
     "detail_of",
     "model_view",
     "shard_of_bot",
 ]
-
-
-class PoolRole(StrEnum):
-    """What a pool is for a shard."""
-
-    ROUTED = "routed"
-    """Routers send its requests there."""
-    WARMING = "warming"
-    """It loads the shard's bots and will be routed."""
-    PLANNED = "planned"
-    """It will load the shard's bots when it is the shard's turn."""
-    LINGERING = "lingering"
-    """It was routed before, and answers routers that do not know that yet."""
-    OTHER = "other"
-    """It serves other shards of the family."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolView:
-    """A pool of a bot's family, as it stands to the bot's shard."""
-
-    pool: str
-    url: str
-    role: PoolRole
-    rank: int
-    """Place in the shard's rendezvous order; 1 is the best."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardView:
-    """Where the routing table puts a bot."""
-
-    bits: int
-    index: int
-    prefix: str
-    """The first bits of the hash in binary; empty with none."""
-    pools: tuple[PoolView, ...]
-    """All pools of the family in rendezvous order."""
-    routed: tuple[str, ...]
-    """In the order in which a router takes them."""
-    going_to: tuple[str, ...] = ()
-    """Pools that the shard will be routed to once they have warmed; empty: it stays."""
-    going_since: int | None = None
-    """The epoch that let it go; None: its turn has not come."""
-    lingering: tuple[str, ...] = ()
-    lingering_until_s: float | None = None
-    """Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,34 +156,4 @@ def _tensor(tensor: TensorSpec) -> str:
 
 def shard_of_bot(bot: Bot, world: World, /) -> ShardView | None:
     """The bot's shard with its pools; None where the table does not have the family."""
-    hash_of_bot = bot_hash(bot.id)
-    found = world.table.explain(family_id(bot.serving.family_key), hash_of_bot) if world.table else None
-    if found is None:
-        return None
-    shard, routes = found
-    target, linger = routes.targets.get(shard), routes.lingering.get(shard)
-    order = rank_pools(shard, routes.bits, routes.urls)
-    return ShardView(
-        bits=routes.bits,
-        index=shard,
-        prefix=f"{hash_of_bot:0{HASH_BITS}b}"[: routes.bits],
-        pools=tuple(
-            PoolView(name, routes.urls[name], _role(name, shard, routes), rank) for rank, name in enumerate(order, 1)
-        ),
-        routed=routes.shards[shard],
-        going_to=target.pools if target else (),
-        going_since=target.since if target and target.has_begun else None,
-        lingering=linger.pools if linger else (),
-        lingering_until_s=linger.until_s if linger else None,
-    )
-
-
-def _role(pool: PoolName, shard: ShardIndex, routes: FamilyRoutes) -> PoolRole:
-    if pool in routes.shards[shard]:
-        return PoolRole.ROUTED
-    target, linger = routes.targets.get(shard), routes.lingering.get(shard)
-    if target is not None and target.has_begun and pool in target.pools:
-        return PoolRole.WARMING
-    if linger is not None and pool in linger.pools:
-        return PoolRole.LINGERING
-    return PoolRole.PLANNED if target is not None and pool in target.pools else PoolRole.OTHER
+    return shard_view(world.table, family_id(bot.serving.family_key), bot_hash(bot.id)) if world.table else None

@@ -1,0 +1,69 @@
+"""Where the time of a request to a pool at zero went, as the router, the answer and the command line tell it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from botshard.sharding.fleet import PoolPhase
+from router.telemetry.ledger import STAGES
+from tests.local_stack import LocalStack, ask, write_bots
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.stack
+
+_GRAIN_S = 0.001
+
+
+def _ledger(stack: LocalStack, bot: str) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"{stack.url}/admin/ledger?bot={bot}", timeout=10) as answer:
+        found: list[dict[str, Any]] = json.load(answer)["requests"]
+    return found
+
+
+def _milliseconds(header: str) -> dict[str, float]:
+    parts = (part.strip().partition(";dur=") for part in header.split(","))
+    return {stage: float(value) for stage, _, value in parts if value}
+
+
+def test_the_stages_of_a_cold_start_are_its_wall_time(tmp_path: Path) -> None:
+    """A pool at zero: wake, fetch and load are there, the stages add up to all of it; the next request has none."""
+    with LocalStack(tmp_path) as stack:
+        stack.publish(write_bots(tmp_path / "bots", ["sleepy"], group="non-realtime"))
+        stack.wait_for("sleepy")
+        eventually(lambda: [s.phase for s in stack.statuses().values()] == [PoolPhase.ASLEEP], within_s=30)
+        before = len(_ledger(stack, "sleepy"))
+        first, second = ask(stack.url, "sleepy"), ask(stack.url, "sleepy")
+        cold = eventually(lambda: _ledger(stack, "sleepy"), within_s=5)
+        shown = subprocess.run(
+            [sys.executable, "-m", "botshard.cli", "explain", "sleepy", "--request", "--url", stack.url],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    assert first.status == second.status == 200
+    assert len(cold) == before + 1, "the second was not cold"
+    stages, took_s = cold[0]["stagesS"], cold[0]["tookS"]
+    assert tuple(stages) == STAGES
+    assert sum(stages.values()) == pytest.approx(took_s, abs=_GRAIN_S, rel=0.01)
+    assert took_s <= first.took_s + _GRAIN_S
+    assert cold[0]["waitedFor"] == "pool"
+    assert min(stages.values()) >= 0
+    assert stages["wake"] > 0.05
+    assert stages["fetch"] > 0
+    assert stages["load"] > 0
+    told = _milliseconds(first.headers["server-timing"])
+    assert told.pop("total") == pytest.approx(sum(told.values()), abs=0.01)
+    assert told == {stage: pytest.approx(stages[stage] * 1e3, abs=0.01) for stage in STAGES if stage != "reply"}
+    warm = _milliseconds(second.headers["server-timing"])
+    assert "wake" not in warm
+    assert warm["fetch"] == warm["load"] == 0
+    assert "WAKE" in shown.stdout
+    assert cold[0]["at"] in shown.stdout
