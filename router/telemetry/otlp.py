@@ -57,7 +57,7 @@ class SpanSink:
         """
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.resources import OTELResourceDetector, Resource
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
             from opentelemetry.sdk.util.instrumentation import InstrumentationScope
         except ImportError as error:
@@ -66,9 +66,7 @@ class SpanSink:
             ) from error
         # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before what is said here.
         ours = {"service.name": _SERVICE, "service.version": botshard.__version__}
-        self._resource = Resource(ours).merge(Resource.create())
-        if self._resource.attributes["service.name"] == "unknown_service":
-            self._resource = self._resource.merge(Resource(ours))
+        self._resource = Resource.create(ours).merge(OTELResourceDetector().detect())
         self._scope = InstrumentationScope("botshard.router", botshard.__version__)
         self._processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint))
         self.spans = 0
