@@ -36,10 +36,11 @@ def _cold_start(stack: LocalStack) -> tuple[Answer, Answer, dict[str, Any]] | No
     """A request to a pool at zero, the next one, and what is told of the first; None where it was not cold yet."""
     eventually(lambda: [s.phase for s in stack.statuses().values()] == [PoolPhase.ASLEEP], within_s=30)
     before = len(_ledger(stack, "sleepy"))
-    first = ask(stack.url, "sleepy")  # a replica that is about to end may still answer
+    # A replica that is about to end may still answer, and so may one that the same request has started besides.
+    first = ask(stack.url, "sleepy")
     second = ask(stack.url, "sleepy")
     found = _ledger(stack, "sleepy")
-    is_first = found[0]["requestId"] == first.headers["x-request-id"]
+    is_first = found[0]["requestId"] == first.headers["x-request-id"] and found[0]["waitedFor"] == "pool"
     return (first, second, found[0]) if len(found) == before + 1 and is_first else None
 
 
@@ -63,7 +64,6 @@ def test_the_stages_of_a_cold_start_are_its_wall_time(tmp_path: Path) -> None:
     assert tuple(stages) == STAGES
     assert sum(stages.values()) == pytest.approx(took_s, abs=_GRAIN_S, rel=0.01)
     assert took_s <= first.took_s + _GRAIN_S
-    assert cold["waitedFor"] == "pool"
     assert min(stages.values()) >= 0
     assert stages["wake"] > 0.05
     assert stages["fetch"] > 0
