@@ -16,6 +16,7 @@ from botshard.http1.server import Http1Server
 from botshard.logs import fields
 from router.front import Front
 from router.limits import Limits
+from router.short import ShortWay
 
 __all__ = ["Server", "listening_socket"]
 
@@ -39,6 +40,8 @@ class Server:
         self._http = Http1Server(
             _with_head(app), recognise=front.recognise, refuse=front.refuse, limits=connection_limits(limits)
         )
+        if not front.tells_all:
+            self._http.shortcut = ShortWay(front, self._http.clock)
         self._drain_timeout_s = drain_timeout_s
         self._begin = begin
         self._on_stop = on_stop

@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
         """When a peer that sends nothing any more and has got nothing for as long counts as gone."""
         self.out = Outflow()
         self.is_closing = False
+        self.trip: Any = None
+        """What the server's shortcut keeps with this connection."""
         self._is_lingering = False
         self._ends_at_s = math.inf
         """When patience with a connection that is being closed ends."""
@@ -112,10 +114,18 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what is whole."""
         reader = self._reader
-        if reader.is_deaf:
+        shortcut = self._server.shortcut
+        if shortcut is not None and not self._queue and reader.is_at_start and not reader.is_deaf:
+            if shortcut.take(self, data):
+                return
+            reader.feed(data)
+            if self._queue:
+                shortcut.learn(self._queue[0], data)
+        elif reader.is_deaf:
             self.discard(len(data))
             return
-        reader.feed(data)
+        else:
+            reader.feed(data)
         if reader.head_since_s != math.inf:
             self._alarm.arm(reader.head_since_s + self._limits.head_timeout_s)
         elif reader.body_since_s != math.inf:
@@ -151,6 +161,20 @@ class Connection(asyncio.Protocol):
         refusal = Refusal(self._server.refuse(status, text, fields))
         refusal.link = self
         self._queue.append(refusal)
+
+    def take_up(self, exchange: Exchange, /) -> None:
+        """Queue the only exchange there is, which is started already."""
+        self._discarded_bytes = 0
+        self._reader.is_fresh = False
+        self._queue.append(exchange)
+        if exchange.deadline_s < self._alarm.armed_s:
+            self._alarm.arm(exchange.deadline_s)
+
+    def replace(self, exchange: Exchange, by: Exchange, /) -> None:
+        """Another exchange goes on for `exchange`, if that still waits here."""
+        if exchange in self._queue:
+            self._queue[self._queue.index(exchange)] = by
+            self._alarm.arm(by.deadline_s)
 
     def discard(self, size_bytes: int, /) -> None:
         """Bytes that nobody wants. Many clients send all of a body before they read: a last answer waits for that."""
@@ -286,6 +310,28 @@ class Connection(asyncio.Protocol):
             self._be_idle(self._limits.keep_alive_s)
         if not self._is_advancing and (self._queue or self._reads_paused):
             self._advance()
+
+    def reply_short(self, answer: bytes, body: memoryview | None = None, /) -> bool:
+        """Send the whole answer of the first exchange, by HTTP/1.1 and for a connection that stays open.
+
+        False: nothing was sent, since the answer must say more than usual or cannot be sent now.
+        """
+        if self.is_closing or self._has_eof or self._server.is_draining or not self.out.is_open:
+            return False
+        if body is None:
+            self._transport.write(answer)
+        else:
+            self._transport.writelines((answer, body))
+        self._queue.popleft()
+        return True
+
+    def finished_short(self, now_s: float, /) -> None:
+        """After `reply_short`, once its exchange is over."""
+        self._idle_until_s = until_s = now_s + self._limits.keep_alive_s
+        if self._queue or self._reads_paused:
+            self._advance()
+        elif until_s < self._alarm.armed_s:
+            self._alarm.arm(until_s)
 
     def broken(self, exchange: Exchange, /) -> None:  # noqa: ARG002 - the connection is over with it
         """The answer cannot be completed."""
