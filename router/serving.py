@@ -13,6 +13,7 @@ from typing import Any
 from botshard.http1.asgi import Application, Receive, Scope, Send
 from botshard.http1.limits import Limits as ConnectionLimits
 from botshard.http1.server import Http1Server
+from botshard.http1.shortcut import Shortcut
 from botshard.logs import fields
 from router.front import Front
 from router.limits import Limits
@@ -51,6 +52,11 @@ class Server:
     def stopping(self) -> bool:
         """Whether the server takes no new connections any more."""
         return self._stopping.is_set()
+
+    @property
+    def shortcut(self) -> Shortcut | None:
+        """The short way of usual requests; None where every one is logged."""
+        return self._http.shortcut
 
     def stop(self) -> None:
         """Finish what is under way, then end; told twice: end now."""
