@@ -56,14 +56,26 @@ class Telemetry:
         self._tracing = Tracing(settings.trace_share) if self._spans is not None else None
         self.tells_times = settings.server_timing
         """Whether answers of cold requests tell the whole of it."""
+        self._wanted: Look | None = None
         self.is_watching = self._log_share > 0 or self._tracing is not None
         """Whether `look` can find anything."""
 
     def look(self, traceparent: bytes | None, /) -> Look | None:
         """Decides when a request begins whether it is told of, should it not fail; None: nothing is."""
+        if self._wanted is not None:
+            wanted, self._wanted = self._wanted, None
+            return wanted
         is_logged = self._log_share > 0 and (self._log_share >= 1 or self._random.random() < self._log_share)
         trace = None if self._tracing is None else self._tracing.look(traceparent)
         return Look(is_logged, trace) if is_logged or trace is not None else None
+
+    def wants(self, traceparent: bytes | None, /) -> bool:
+        """Whether something is told of a request that could go the short way, on which nothing is.
+
+        If so it goes the long way, and this is what `look` gives it: by chance it is told of no more than once.
+        """
+        self._wanted = self.look(traceparent)
+        return self._wanted is not None
 
     def close(self) -> None:
         """Send what is left; blocks for a few seconds at most."""
