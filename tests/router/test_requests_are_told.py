@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from router.telemetry.busiest import EVERY, BusiestBots
 from router.telemetry.causes import cause_of
@@ -16,6 +19,7 @@ from tests.router.fleet import SLEEPY, Fleet, pool
 from tests.router.running import running_router
 from tests.router.upstreams import Call, infer_answer, plain, upstream
 
+_ROOT = Path(__file__).resolve().parents[2]
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _COLD = "up;dur=20.000, all;dur=18.000, wait;dur=1.000, fetch;dur=2.000, load;dur=10.000, queue;dur=1.500, "
 _COLD += "pre;dur=0.500, predict;dur=2.000, post;dur=0.500, batch;desc=1"
@@ -224,3 +228,23 @@ def test_no_bot_is_counted_where_none_has_a_label() -> None:
 def test_a_defect_of_the_router_has_one_cause() -> None:
     """However many kinds of exceptions there are."""
     assert cause_of(KeyError("x")) == cause_of(OSError()) == "internal"
+
+
+async def test_every_metric_is_documented(fleet: Fleet) -> None:
+    """Name and labels as in the table; what others document elsewhere stands at least on the router's page."""
+    fleet.publish_bots("bot")
+    async with upstream(infer_answer("bot")) as calls:
+        fleet.publish_table(calls.url)
+        async with running_router(fleet) as router:
+            await router.infer("bot")
+            families = list(text_string_to_metric_families((await router.client.get("/metrics")).text))
+    page = (_ROOT / "docs/observability.md").read_text()
+    rows = re.findall(r"^\| `(botshard_router_\w+)` \|([^|]*)\|", page, re.MULTILINE)
+    table = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    ours = {family.name: family for family in families if family.name.startswith("botshard_")}
+    assert table.keys() <= ours.keys()
+    elsewhere = (_ROOT / "docs/router.md").read_text()
+    assert [name for name in ours if name not in table and name not in elsewhere] == []
+    for name, documented in table.items():
+        labels = {label for sample in ours[name].samples for label in sample.labels if label != "le"}
+        assert labels == documented or not ours[name].samples, name
