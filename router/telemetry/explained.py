@@ -45,7 +45,7 @@ def explain_fully(
     group = table.groups[document["inputs"]["group"]]  # type: ignore[index] # made by `explain_bot`
     sentences.append(about_hash(hash_hex, shard))
     sentences += about_pools(shard, epoch=table.epoch, realtime=group.realtime, now_s=time.time())
-    states = [pools[PoolName(name)] for name in shard.routed]
+    told = {pool["name"]: pool for pool in document["pools"]}  # type: ignore[attr-defined] # made by `explain_bot`
     seen = telemetry.errors.of_bot(bot_id, most=_MOST_ERRORS)
     cold = telemetry.ledger.last(bot_id, most=_MOST_COLD)
     document |= {
@@ -53,7 +53,7 @@ def explain_fully(
             {"rank": pool.rank, "pool": pool.pool, "role": pool.role.value, "url": pool.url} for pool in shard.pools
         ],
         "moves": _moves(shard),
-        "pools": [_pool_document(pool, telemetry) for pool in states],
+        "pools": [told[name] | _seen_of(pools[PoolName(name)], telemetry) for name in shard.routed],
         "limits": {
             "requestTimeoutS": group.request_timeout_s,
             "coldStartTimeoutS": group.cold_start_timeout_s,
@@ -90,12 +90,9 @@ def _moves(shard: ShardView) -> dict[str, object]:
     }
 
 
-def _pool_document(pool: PoolState, telemetry: Telemetry) -> dict[str, Any]:
+def _seen_of(pool: PoolState, telemetry: Telemetry) -> dict[str, Any]:
     ago_s = time.monotonic() - pool.answered_s
     return {
-        "name": pool.route.name,
-        "url": pool.route.url,
-        "inFlight": pool.outstanding,
         "connections": pool.origin.open_count,
         "idleConnections": pool.origin.idle_count,
         "answeredAgoS": round(ago_s, 3) if math.isfinite(ago_s) else None,
@@ -115,6 +112,8 @@ def _now(document: Mapping[str, Any], *, is_realtime: bool) -> Iterator[str]:
             f"Pool {pool['name']} {answered}; {pool['inFlight']} requests in flight over {pool['connections']} "
             f"connections, {pool['requests']} since it is in the table, failed: {failed}."
         )
+        if health := pool.get("health"):
+            yield f"It is {health['state']}: {health['why']}."
     limits = document["limits"]
     cold = "" if is_realtime else f", and {limits['coldStartTimeoutS']:g} s more where its pool may be asleep"
     yield (

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from botshard.logs import fields
-from router.errors import ClientGoneError
+from router.errors import ClientGoneError, UnknownBotError
 from router.refusals import RefusalLog
 from router.telemetry.busiest import BusiestBots
 from router.telemetry.causes import cause_of
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Look", "Telemetry"]
 
-_MOST_PATH_CHARS = 200
+_MOST_PATH_CHARS: Final = 200
+_MOST_NAME_CHARS: Final = 128
+"""Of what may be no bot's name at all."""
 
 
 class Look(NamedTuple):
@@ -97,7 +99,7 @@ class Telemetry:
         cause = "" if error is None else cause_of(error)
         pool = request.pool
         cold = request.cold
-        if error is not None:
+        if error is not None and not isinstance(error, UnknownBotError):
             name = "" if pool is None else pool.route.name
             self.errors.note(
                 request.bot_id,
@@ -133,7 +135,7 @@ class Telemetry:
         event = fields(
             method=request.method.decode(),
             path=_shown_path(request.target),
-            bot=request.bot_id,
+            bot=request.bot_id[:_MOST_NAME_CHARS],
             **({"tenant": request.tenant} if request.tenant else {}),
             status=request.status,
             bytes_in=request.body_bytes,
@@ -164,7 +166,7 @@ class Telemetry:
         ended = Ended(
             method=request.method.decode(),
             path=_shown_path(request.target),
-            bot=request.bot_id,
+            bot=request.bot_id[:_MOST_NAME_CHARS],
             pool="" if pool is None else pool.route.name,
             group="" if pool is None else pool.route.group,
             status=request.status,
@@ -173,7 +175,11 @@ class Telemetry:
             failure=cause,
             stages={} if cold is None else cold.stages,
         )
-        self._spans.take(trace, ended, time.time_ns())
+        try:
+            self._spans.take(trace, ended, time.time_ns())
+        except Exception:  # noqa: BLE001 - told
+            # Whatever goes wrong in a library that watches, the request has its answer and its connection goes on.
+            self._log.exception("spans cannot be made")
 
 
 def _shown_path(target: bytes) -> str:

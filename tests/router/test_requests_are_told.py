@@ -147,6 +147,23 @@ async def test_a_load_at_the_pool_is_in_the_ledger(fleet: Fleet) -> None:
     assert "waited for its bot" in text
 
 
+async def test_a_load_is_in_the_ledger_whichever_way_the_request_went(fleet: Fleet) -> None:
+    """Requests that are known by their bytes are sent another way than the first; one of them may be the cold one."""
+    fleet.publish_bots("bot")
+
+    async def answer(call: Call) -> None:
+        cold = plain(x_botshard_epoch="1", server_timing=_COLD.replace("up;dur=20", "up;dur=90000"))
+        await call.write(cold if len(calls.calls) == 6 else plain(x_botshard_epoch="1"))
+
+    async with upstream(answer) as calls:
+        fleet.publish_table(calls.url)
+        async with running_router(fleet) as router:
+            answers = [await router.infer("bot") for _ in range(7)]
+            found = (await router.client.get("/admin/ledger?bot=bot")).json()["requests"]
+    assert [one["requestId"] for one in found] == [answers[5].headers["x-request-id"]]
+    assert sum(found[0]["stagesS"].values()) == pytest.approx(found[0]["tookS"], abs=0.02)
+
+
 async def test_an_awake_pool_is_not_cold(fleet: Fleet) -> None:
     """What a replica tells in its first minute is passed on as it is where nothing was waited for."""
     fleet.publish_bots("bot")

@@ -52,6 +52,13 @@ def test_the_stages_of_a_cold_start_are_its_wall_time(tmp_path: Path) -> None:
         told = eventually(lambda: _cold_start(stack), within_s=60)
         assert told is not None
         first, second, cold = told
+        explained = subprocess.run(
+            [sys.executable, "-m", "botshard.cli", "explain", "sleepy", "--folder", str(stack.folder.path), "--json"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
         shown = subprocess.run(
             [sys.executable, "-m", "botshard.cli", "explain", "sleepy", "--request", "--url", stack.url],
             capture_output=True,
@@ -74,5 +81,8 @@ def test_the_stages_of_a_cold_start_are_its_wall_time(tmp_path: Path) -> None:
     warm = _milliseconds(second.headers["server-timing"])
     assert "wake" not in warm
     assert warm["fetch"] == warm["load"] == 0
+    at_router = json.loads(explained.stdout)["router"]
+    assert at_router["coldRequests"][0]["requestId"] == cold["requestId"]
+    assert set(at_router["why"][1:]) <= set(json.loads(explained.stdout)["why"]), "both tell the same of the table"
     assert "WAKE" in shown.stdout
     assert cold["at"] in shown.stdout
