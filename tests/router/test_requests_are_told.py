@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from botshard.bots.strict_yaml import read_yaml
 from router.telemetry.busiest import EVERY, BusiestBots
 from router.telemetry.causes import cause_of
 from router.telemetry.settings import TelemetrySettings
@@ -265,3 +266,15 @@ async def test_every_metric_is_documented(fleet: Fleet) -> None:
     for name, documented in table.items():
         labels = {label for sample in ours[name].samples for label in sample.labels if label != "le"}
         assert labels == documented or not ours[name].samples, name
+
+
+@pytest.mark.parametrize("page", ["alerts.yaml", "router-dashboard.json"])
+def test_dashboard_and_alerts_use_metrics_that_there_are(page: str) -> None:
+    """A rule on a metric that nobody writes never fires."""
+    text = (_ROOT / "docs/monitoring" / page).read_text()
+    used = set(re.findall(r"\bbotshard_router_\w+", text))
+    documented = set(re.findall(r"`(botshard_router_\w+)`", (_ROOT / "docs/observability.md").read_text()))
+    ends = ("_total", "_bucket", "_sum", "_count")
+    assert used
+    assert {re.sub(f"({'|'.join(ends)})$", "", name) for name in used} <= documented
+    assert read_yaml(text.encode(), page)
