@@ -16,10 +16,9 @@ from botshard.http1.server import Http1Server
 from botshard.logs import fields
 from router.front import Front
 from router.limits import Limits
+from router.workers.listening import bound_socket, inherited_socket
 
 __all__ = ["Server", "listening_socket"]
-
-_BACKLOG = 2048
 
 
 class Server:
@@ -43,6 +42,8 @@ class Server:
         self._begin = begin
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
+        self.accepts = asyncio.Event()
+        """Set once connections are accepted."""
 
     @property
     def stopping(self) -> bool:
@@ -67,6 +68,7 @@ class Server:
                 beginning.cancel()
             # Also when it is stopped already: what was sent before anybody could know of it is answered.
             await self._http.listen(sockets)
+            self.accepts.set()
             await stopping
             cut_off = await self._http.drain(self._drain_timeout_s)
         if cut_off:
@@ -111,15 +113,4 @@ def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
 
     Raises: OSError.
     """
-    if fd is not None:
-        return socket.socket(fileno=fd)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(_BACKLOG)
-    except OSError:
-        found.close()
-        raise
-    return found
+    return bound_socket(host=host, port=port) if fd is None else inherited_socket(fd)

@@ -238,6 +238,8 @@ def test_every_setting_arrives() -> None:
             "ROUTER_HOST": "0.0.0.0",
             "ROUTER_PORT": "9",
             "ROUTER_LISTEN_FD": "5",
+            "ROUTER_WORKERS": "3",
+            "ROUTER_ENV_FILE": "/settings",
             "ROUTER_POLL_INTERVAL_S": "2",
             "ROUTER_MAX_BODY": "1Mi",
             "ROUTER_MAX_HELD_BODIES": "2Mi",
@@ -253,7 +255,7 @@ def test_every_setting_arrives() -> None:
     )
     limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
     assert settings == Settings(
-        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, ("ROUTER_SERVICE_HOST",)
+        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, 3, ("ROUTER_SERVICE_HOST",)
     )
 
 
@@ -269,6 +271,7 @@ def test_every_setting_arrives() -> None:
         ("ROUTER_MAX_CONNECTIONS_PER_POOL", "0"),
         ("ROUTER_ACCESS_LOG", "yes"),
         ("ROUTER_LOG_LEVEL", "loud"),
+        ("ROUTER_WORKERS", "0"),
     ],
     ids=str,
 )
