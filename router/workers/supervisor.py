@@ -28,8 +28,6 @@ EXIT_CRASH_LOOP: Final = 3
 _QUICK_S: Final = 10.0
 """A worker that lives shorter counts as one that came to nothing."""
 _LEAST_FAILURES: Final = 5
-_SUCCESSOR_S: Final = 60.0
-"""Within which a successor can route and serves, or the reload is given up."""
 _AFTER_DRAIN_S: Final = 5.0
 """What a worker that drains has beyond its own patience before it is killed."""
 _PASSED_ON: Final = (1, 2)
@@ -47,6 +45,7 @@ class Supervisor:
         drain_timeout_s: float,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
+        successor_s: float = 60.0,
     ) -> None:
         """Nothing is started until `run`.
 
@@ -56,12 +55,14 @@ class Supervisor:
             drain_timeout_s: what requests in flight have when a worker stops.
             on_ready: called once when all workers serve.
             on_stop: called once when they begin to drain.
+            successor_s: within which a successor can route and serves, or the reload is given up.
         """
         self._loop = asyncio.get_running_loop()
         self._log = logging.getLogger("router.workers")
         self._read_environ = environ
         self._environ = environ()
         self._drain_timeout_s = drain_timeout_s
+        self._successor_s = successor_s
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._seats = [Seat(number, sock) for number, sock in enumerate(sockets, 1)]
@@ -148,7 +149,9 @@ class Supervisor:
 
     def _spawn(self, seat: Seat, *, is_successor: bool) -> Member | None:
         try:
-            return Member(seat, self._environ, is_successor=is_successor)
+            # It must not know less than the one before; where that knows nothing, there is nothing to wait for.
+            waits = is_successor and seat.member is not None and bool(seat.member.about.get("ready"))
+            return Member(seat, self._environ, is_successor=waits)
         except OSError as error:
             self._log.error("a worker cannot be started", extra=fields(worker=seat.number, why=str(error)))
             return None
@@ -240,6 +243,7 @@ class Supervisor:
     # ── reload ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _reload(self) -> None:
+        before = self._environ
         try:
             self._environ = self._read_environ()
         except InvalidDocumentError as error:
@@ -253,6 +257,7 @@ class Supervisor:
         for seat in self._seats:
             if seat.is_served and not await self._replace(seat):
                 self._reloads["failed"] += 1
+                self._environ = before
                 return
         self._reloads["done"] += 1
         self._log.info("reload done", extra=fields(took_s=round(time.monotonic() - began_s, 3)))
@@ -278,7 +283,7 @@ class Supervisor:
         serving = self._loop.create_task(successor.serves.wait())
         over = self._loop.create_task(successor.over.wait())
         try:
-            await asyncio.wait((serving, over), timeout=_SUCCESSOR_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((serving, over), timeout=self._successor_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             serving.cancel()
             over.cancel()
