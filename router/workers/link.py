@@ -58,8 +58,7 @@ class Link:
                 await self._telling
             self._send("counts", **self._counted())
         if self._wire is not None:
-            self._wire.close()
-            await asyncio.sleep(0)
+            await self._wire.close()
 
     async def metrics(self) -> bytes:
         """See `Crew`. Without an answer of the supervisor, what this worker has counted alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ LINK_FD: Final = "BOTSHARD_ROUTER_LINK_FD"
 SUCCESSOR: Final = "BOTSHARD_ROUTER_SUCCESSOR"
 """Variable: the worker takes over from another one, and does not begin before it can route."""
 _LENGTH_BYTES: Final = 4
+_CLOSE_S: Final = 1.0
 
 
 class Wire(asyncio.Protocol):
@@ -27,6 +29,7 @@ class Wire(asyncio.Protocol):
         self._lost = lost
         self._received = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._is_over = asyncio.Event()
 
     @classmethod
     async def over(cls, sock: socket.socket, heard: Callable[[Message], None], lost: Callable[[], None]) -> Self:
@@ -42,10 +45,13 @@ class Wire(asyncio.Protocol):
         data = json.dumps(message, separators=(",", ":")).encode()
         self._transport.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
 
-    def close(self) -> None:
-        """Send what is left, then end."""
+    async def close(self) -> None:
+        """Send what is left, then end; without patience for another end that does not read."""
         if self._transport is not None:
             self._transport.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._is_over.wait()
 
     # ── the transport ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -67,4 +73,5 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
         """The other end is gone, or this one was closed."""
         self._transport = None
+        self._is_over.set()
         self._lost()

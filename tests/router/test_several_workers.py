@@ -23,7 +23,7 @@ from tests.router.upstreams import Call, infer_answer, upstream
 from tests.waiting import aeventually, eventually
 
 _REQUEST = b"POST /v2/models/bot/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
-_WITHIN_S = 30.0
+_WITHIN_S = 12.0
 
 
 @pytest.fixture
