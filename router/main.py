@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,7 +38,7 @@ from router.settings import Settings
 from router.table import Routes
 from router.workers.crew import Alone, Crew
 from router.workers.link import Link
-from router.workers.wire import LINK_FD, SUCCESSOR
+from router.workers.wire import LINK_FD, SEATS, SUCCESSOR
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
@@ -101,6 +101,7 @@ def assemble(
     *,
     on_stop: Callable[[], None] = lambda: None,
     link_fd: int | None = None,
+    seats: Sequence[int] = (),
     is_successor: bool = False,
 ) -> Router:
     """Put a router together; inside a running loop.
@@ -110,6 +111,7 @@ def assemble(
         store: that it follows.
         on_stop: called once when it begins to drain.
         link_fd: of the wire to its supervisor; None: there is none.
+        seats: listening sockets of all workers.
         is_successor: it does not begin before it can route.
     """
     counts = RouterCounts()
@@ -133,7 +135,7 @@ def assemble(
         in_flight = sum(pool.outstanding for pool in pools)
         return {"ready": routes.ready, "epoch": epoch, "bots": len(routes.bots), "inFlight": in_flight}
 
-    crew = Alone(registry, about) if link_fd is None else Link(link_fd, registry, about)
+    crew = Alone(registry, about) if link_fd is None else Link(link_fd, seats, registry, about)
     way = Forwarding(routes, pools, following, counts)
     front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
     server = Server(
@@ -144,6 +146,7 @@ def assemble(
         # Whoever waits in the queue of a router that was restarted must not be told that it knows nothing yet.
         begin=lambda: _until_routable(routes, following) if is_successor else _first_look(following),
         on_stop=on_stop,
+        is_worker=link_fd is not None,
     )
     return Router(routes, pools, following, counts, account, server, crew)
 
@@ -203,17 +206,17 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         router.crew.serving()
 
     link_fd = int(environ[LINK_FD]) if LINK_FD in environ else None
+    seats = [int(number) for number in environ.get(SEATS, "").split()]
     is_successor = bool(environ.get(SUCCESSOR))
-    router = assemble(settings, store, on_stop=stopping, link_fd=link_fd, is_successor=is_successor)
+    router = assemble(settings, store, on_stop=stopping, link_fd=link_fd, seats=seats, is_successor=is_successor)
 
     def stack_gone() -> None:
-        if not router.server.stopping:
-            log.info("stack gone, stopping")
-            router.server.stop()
+        log.info("stack gone, stopping")
+        router.server.stop()
 
     if settings.lifeline_fd is not None:
         watch_lifeline(settings.lifeline_fd, stack_gone)
-    await router.crew.open(stack_gone)
+    await router.crew.open(router.server)
     await serve(router, listening, on_ready=ready)
     await router.crew.close()
     notifier.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -12,14 +13,30 @@ from prometheus_client.registry import Collector
 
 from router.workers.sums import Family
 
-__all__ = ["Alone", "Crew", "as_text", "families_of"]
+__all__ = ["Alone", "Crew", "Obeys", "as_text", "families_of"]
+
+
+class Obeys(Protocol):
+    """What a supervisor may tell a worker to do."""
+
+    def stop(self) -> None:
+        """Answer what there is, then end; told twice: end now."""
+
+    def retire(self) -> None:
+        """The same with patience for idle connections."""
+
+    async def cover(self, number: int, sock: socket.socket, /) -> None:
+        """Accept on this socket too."""
+
+    def uncover(self, number: int, /) -> None:
+        """Accept there no more."""
 
 
 class Crew(Protocol):
     """All workers of this router, to one of them."""
 
-    async def open(self, on_lost: Callable[[], None]) -> None:
-        """Begin to listen to the supervisor; `on_lost` is called when it is no more."""
+    async def open(self, server: Obeys) -> None:
+        """Begin to listen to the supervisor; a lost one is the order to stop."""
 
     def serving(self) -> None:
         """This worker accepts connections."""
@@ -46,7 +63,7 @@ class Alone:
         self._registry = registry
         self._about = about
 
-    async def open(self, on_lost: Callable[[], None]) -> None:
+    async def open(self, server: Obeys) -> None:
         """There is nobody."""
 
     def serving(self) -> None:

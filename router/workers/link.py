@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
-from router.workers.crew import as_text, families_of
+from router.workers.crew import Obeys, as_text, families_of
 from router.workers.sums import Counted, added_up
 from router.workers.wire import Message, Wire
 
@@ -27,19 +28,26 @@ _PATIENCE_S: Final = 3.0
 class Link:
     """See the module; a `Crew`. `open` it, then tell."""
 
-    def __init__(self, fd: int, registry: CollectorRegistry, about: Callable[[], Mapping[str, Any]]) -> None:
-        """`about` says of this worker what people want to know."""
+    def __init__(
+        self, fd: int, seats: Sequence[int], registry: CollectorRegistry, about: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """`fd` is the wire, `seats` are all workers' sockets, `about` says of this one what people want to know."""
         self._sock = socket.socket(fileno=fd)
+        self._seats = {number: socket.socket(fileno=os.dup(number)) for number in seats}
+        self._server: Obeys | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._registry = registry
         self._about = about
         self._wire: Wire | None = None
         self._telling: asyncio.Task[None] | None = None
         self._rounds: dict[int, asyncio.Future[Message]] = {}
         self._next = 0
+        self._is_closed = False
 
-    async def open(self, on_lost: Callable[[], None]) -> None:
-        """Listen; `on_lost` is called when the supervisor is no more."""
-        self._wire = await Wire.over(self._sock, self._heard, on_lost)
+    async def open(self, server: Obeys) -> None:
+        """See `Crew`."""
+        self._server = server
+        self._wire = await Wire.over(self._sock, self._heard, self._lost)
 
     def serving(self) -> None:
         """This worker accepts connections."""
@@ -47,11 +55,15 @@ class Link:
         self._telling = asyncio.create_task(self._tell_on(), name="telling the supervisor")
 
     def stopping(self) -> None:
-        """It takes no new connections any more."""
+        """See `Crew`. Nobody's queue may seem to be served by one that is about to end."""
+        for sock in self._seats.values():
+            sock.close()
+        self._seats.clear()
         self._send("stopping")
 
     async def close(self) -> None:
         """All is answered: the last of what was counted."""
+        self._is_closed = True
         if self._telling is not None:
             self._telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -93,12 +105,31 @@ class Link:
         return {"families": families_of(self._registry), "about": dict(self._about())}
 
     def _heard(self, message: Message) -> None:
-        if message["do"] == "tell":
-            self._send("counts", round=message["round"], **self._counted())
-        else:
-            answer = self._rounds.get(message["round"])
-            if answer is not None and not answer.done():
-                answer.set_result(message)
+        server = self._server
+        match message["do"]:
+            case "tell":
+                self._send("counts", round=message["round"], **self._counted())
+            case "hear":
+                answer = self._rounds.get(message["round"])
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case "retire" if server is not None:
+                server.retire()
+            case "stop" if server is not None:
+                server.stop()
+            case "cover" if server is not None and message["seat"] in self._seats:
+                number = message["seat"]
+                task = asyncio.create_task(server.cover(number, self._seats[number].dup()))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case "uncover" if server is not None:
+                server.uncover(message["seat"])
+
+    def _lost(self) -> None:
+        self._wire = None
+        if self._server is not None and not self._is_closed:
+            logging.getLogger("router.workers").warning("the supervisor is gone, stopping")
+            self._server.stop()
 
     async def _tell_on(self) -> None:
         pause_s = _TELL_S

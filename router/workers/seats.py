@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from router.workers.sums import Family
-from router.workers.wire import LINK_FD, SUCCESSOR, Message, Wire
+from router.workers.wire import LINK_FD, SEATS, SUCCESSOR, Message, Wire
 
 __all__ = ["Member", "Seat", "restart_delay_s"]
 
@@ -33,8 +32,8 @@ def restart_delay_s(failures: int, /) -> float:
 class Member:
     """One worker: a process and the wire to it."""
 
-    def __init__(self, seat: Seat, environ: Mapping[str, str], *, is_successor: bool) -> None:
-        """Start it; `connect` is to follow. Raises: OSError."""
+    def __init__(self, seat: Seat, environ: Mapping[str, str], *, others: Sequence[int], is_successor: bool) -> None:
+        """Start it, with the sockets that it may cover; `connect` is to follow. Raises: OSError."""
         self.seat = seat
         self.started_s = time.monotonic()
         self.serves = asyncio.Event()
@@ -52,9 +51,10 @@ class Member:
         self._wire: Wire | None = None
         self._link, theirs = socket.socketpair()
         with theirs:
-            fds = (theirs.fileno(), seat.socket.fileno())
+            fds = (theirs.fileno(), seat.socket.fileno(), *others)
             own = {name: value for name, value in environ.items() if name not in _NOT_THEIRS}
-            own |= {LINK_FD: str(fds[0]), "ROUTER_LISTEN_FD": str(fds[1]), SUCCESSOR: "1" if is_successor else ""}
+            own |= {LINK_FD: str(fds[0]), "ROUTER_LISTEN_FD": str(fds[1]), SEATS: " ".join(map(str, others))}
+            own |= {SUCCESSOR: "1" if is_successor else ""}
             try:
                 # A process group of its own: Ctrl-C reaches the supervisor alone, which then stops all in order.
                 self._popen = subprocess.Popen(
@@ -79,25 +79,32 @@ class Member:
         if self._wire is not None:
             self._wire.send(message)
 
-    def drain(self) -> None:
-        """Let it answer what it has and end; one that does not serve yet ends at once. Told twice: it ends at once."""
+    def retire(self) -> None:
+        """Another one serves: let it answer what it has and end."""
+        self._end("retire")
+
+    def stop(self) -> None:
+        """Let it answer what it has and end."""
+        self._end("stop")
+
+    def _end(self, how: str) -> None:
         self.is_going = True
-        self._send(signal.SIGTERM if self.serves.is_set() else signal.SIGKILL)
+        if self.serves.is_set():
+            self.tell({"do": how})
+        else:
+            self.kill()  # it has nothing
 
     def kill(self) -> None:
         """End it now."""
         self.is_going = True
-        self._send(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            self._popen.kill()
 
     def look(self) -> None:
         """See whether its process has ended."""
         if self.exit_code is None and self._popen.poll() is not None:
             self.exit_code = self._popen.returncode
             self._check_over()
-
-    def _send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._popen.send_signal(number)
 
     def _lost(self) -> None:
         self._wire = None
@@ -119,6 +126,8 @@ class Seat:
     """Who serves it, or is being started to."""
     successor: Member | None = None
     """Who will, once it can."""
+    cover: Member | None = None
+    """Who accepts here besides while nobody serves it."""
     failures: int = 0
     """Starts in a row that came to nothing."""
     restart: asyncio.TimerHandle | None = field(default=None, repr=False)

@@ -66,6 +66,8 @@ class Supervisor:
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._seats = [Seat(number, sock) for number, sock in enumerate(sockets, 1)]
+        fds = sorted({sock.fileno() for sock in sockets})
+        self._fds = fds if len(fds) == len(sockets) else []
         self._retired: list[Member] = []
         self._starts: dict[str, int] = {"start": 0, "crash": 0, "reload": 0}
         self._reloads: dict[str, int] = {"done": 0, "failed": 0, "refused": 0}
@@ -103,7 +105,7 @@ class Supervisor:
         """Let every worker answer what it has, then end; told twice: end now."""
         if self._is_stopping:
             for member in self._members():
-                member.drain()
+                member.kill()
             return
         self._is_stopping = True
         self._log.info("workers stop", extra=fields(workers=len(list(self._members()))))
@@ -115,7 +117,7 @@ class Supervisor:
                 seat.restart.cancel()
         for member in self._members():
             if not member.is_going:
-                member.drain()
+                member.stop()
         self._loop.call_later(self._drain_timeout_s + _AFTER_DRAIN_S, self._kill_all)
         self._check_ended()
 
@@ -151,7 +153,7 @@ class Supervisor:
         try:
             # It must not know less than the one before; where that knows nothing, there is nothing to wait for.
             waits = is_successor and seat.member is not None and bool(seat.member.about.get("ready"))
-            return Member(seat, self._environ, is_successor=waits)
+            return Member(seat, self._environ, others=self._fds, is_successor=waits)
         except OSError as error:
             self._log.error("a worker cannot be started", extra=fields(worker=seat.number, why=str(error)))
             return None
@@ -161,6 +163,7 @@ class Supervisor:
             case "serving":
                 self._gathering.take(member, message)
                 member.serves.set()
+                self._uncover(member.seat)
                 self._tell_ready()
             case "stopping":
                 self._goes(member)
@@ -183,6 +186,7 @@ class Supervisor:
             return
         member.seat.member = None
         self._retired.append(member)
+        self._cover_all()
         self._start_again(member.seat, lived_s=_QUICK_S)
 
     def _look_at_all(self) -> None:
@@ -198,6 +202,7 @@ class Supervisor:
             seat.successor = None
         elif seat.member is member:
             seat.member = None
+            self._cover_all()
             if not self._is_stopping:
                 self._lost(member)
         self._check_ended()
@@ -239,6 +244,23 @@ class Supervisor:
     def _check_ended(self) -> None:
         if self._is_stopping and not any(True for _ in self._members()):
             self._ended.set()
+
+    def _cover_all(self) -> None:
+        """Have somebody accept for those seats that nobody serves: what waits there may wait long."""
+        if self._is_stopping or not self._was_ready or not self._fds:
+            return
+        able = [seat.member for seat in self._seats if seat.is_served and seat.member and not seat.member.is_going]
+        for seat in self._seats:
+            if seat.is_served or (seat.cover is not None and seat.cover in able):
+                continue
+            seat.cover = next(iter(able), None)
+            if seat.cover is not None:
+                seat.cover.tell({"do": "cover", "seat": seat.socket.fileno()})
+
+    def _uncover(self, seat: Seat) -> None:
+        if seat.cover is not None:
+            seat.cover.tell({"do": "uncover", "seat": seat.socket.fileno()})
+            seat.cover = None
 
     # ── reload ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -298,7 +320,8 @@ class Supervisor:
             seat.restart = None
         if before is not None:
             self._retired.append(before)
-            before.drain()
+            before.retire()
+            self._cover_all()
             self._loop.call_later(self._drain_timeout_s + _AFTER_DRAIN_S, self._end_retired, before)
         return True
 

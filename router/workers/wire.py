@@ -9,12 +9,14 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, TypeAlias, cast
 
-__all__ = ["LINK_FD", "SUCCESSOR", "Message", "Wire"]
+__all__ = ["LINK_FD", "SEATS", "SUCCESSOR", "Message", "Wire"]
 
 Message: TypeAlias = Mapping[str, Any]
 
 LINK_FD: Final = "BOTSHARD_ROUTER_LINK_FD"
 """Variable with a worker's end of the wire; where it is set, a process is a worker."""
+SEATS: Final = "BOTSHARD_ROUTER_SEATS"
+"""Variable with all workers' listening sockets, so that one can stand in for another; empty where they share one."""
 SUCCESSOR: Final = "BOTSHARD_ROUTER_SUCCESSOR"
 """Variable: the worker takes over from another one, and does not begin before it can route."""
 _LENGTH_BYTES: Final = 4

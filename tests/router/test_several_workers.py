@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.router.upstreams import Call, infer_answer, upstream
 from tests.waiting import aeventually, eventually
 
 _REQUEST = b"POST /v2/models/bot/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
-_WITHIN_S = 12.0
+_WITHIN_S = 30.0
 
 
 @pytest.fixture
@@ -327,6 +327,36 @@ async def test_workers_end_with_a_supervisor_that_is_killed(fleet: Fleet, proces
     process.popen.kill()
     await asyncio.to_thread(process.end)
     eventually(lambda: all(start_ticks_of(pid) is None for pid in workers), within_s=_WITHIN_S)
+
+
+async def test_who_waits_for_a_worker_that_does_not_come_back_is_served_by_another(
+    fleet: Fleet, processes: Processes, tmp_path: Path
+) -> None:
+    """The other one accepts in its place, as often as it dies."""
+    fleet.publish_bots("bot")
+    async with upstream(infer_answer("bot")) as server:
+        fleet.publish_table(server.url)
+        process = _start(processes, fleet)
+        await _ready(process)
+        first, second = sorted(_children(process))
+        load = _Load(process.port)
+        os.kill(first, signal.SIGKILL)
+
+        def kill_others() -> bool:
+            for pid in _children(process) - {second}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return load.answered > 300
+
+        async with load.running():
+            await aeventually(partial(_as_async, kill_others), within_s=_WITHIN_S)
+        assert load.problems == []
+        process.popen.terminate()
+        await asyncio.to_thread(process.end)
+
+
+async def _as_async(check: Callable[[], bool]) -> bool:
+    return check()
 
 
 async def test_a_crash_loop_is_given_up_with_3(fleet: Fleet, processes: Processes) -> None:
