@@ -68,9 +68,9 @@ class Link:
             self._telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._telling
-            self._send("counts", **self._counted())
-        if self._wire is not None:
-            await self._wire.close()
+            self._send("bye", **self._counted())
+            if self._wire is not None:
+                await self._wire.closed()
 
     async def metrics(self) -> bytes:
         """See `Crew`. Without an answer of the supervisor, what this worker has counted alone."""

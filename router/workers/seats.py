@@ -79,6 +79,11 @@ class Member:
         if self._wire is not None:
             self._wire.send(message)
 
+    def hang_up(self) -> None:
+        """It has told its last."""
+        if self._wire is not None:
+            self._wire.close()
+
     def retire(self) -> None:
         """Another one serves: let it answer what it has and end."""
         self._end("retire")

@@ -169,6 +169,9 @@ class Supervisor:
                 self._goes(member)
             case "counts":
                 self._gathering.take(member, message)
+            case "bye":
+                self._gathering.take(member, message)
+                member.hang_up()
             case "asking":
                 self._gathering.begin(member, message["round"])
 

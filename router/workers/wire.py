@@ -20,7 +20,7 @@ SEATS: Final = "BOTSHARD_ROUTER_SEATS"
 SUCCESSOR: Final = "BOTSHARD_ROUTER_SUCCESSOR"
 """Variable: the worker takes over from another one, and does not begin before it can route."""
 _LENGTH_BYTES: Final = 4
-_CLOSE_S: Final = 1.0
+_CLOSE_S: Final = 2.0
 
 
 class Wire(asyncio.Protocol):
@@ -47,13 +47,20 @@ class Wire(asyncio.Protocol):
         data = json.dumps(message, separators=(",", ":")).encode()
         self._transport.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
 
-    async def close(self) -> None:
-        """Send what is left, then end; without patience for another end that does not read."""
+    def close(self) -> None:
+        """Send what is left, then end."""
         if self._transport is not None:
             self._transport.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_S):
-                    await self._is_over.wait()
+
+    async def closed(self) -> None:
+        """Wait until the other end has closed it, but not for long.
+
+        Whoever closes while the other end writes makes that writing fail, and what was sent before may not be read.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._is_over.wait()
+        self.close()
 
     # ── the transport ─────────────────────────────────────────────────────────────────────────────────────────────────
 
