@@ -111,7 +111,7 @@ def assemble(
         store: that it follows.
         on_stop: called once when it begins to drain.
         link_fd: of the wire to its supervisor; None: there is none.
-        seats: listening sockets of all workers.
+        seats: listening sockets of the other workers.
         is_successor: it does not begin before it can route.
     """
     counts = RouterCounts()
@@ -206,7 +206,7 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         router.crew.serving()
 
     link_fd = int(environ[LINK_FD]) if LINK_FD in environ else None
-    seats = [int(number) for number in environ.get(SEATS, "").split()]
+    seats = [int(number) for number in environ.get(SEATS, "").split() if int(number) != settings.listen_fd]
     is_successor = bool(environ.get(SUCCESSOR))
     router = assemble(settings, store, on_stop=stopping, link_fd=link_fd, seats=seats, is_successor=is_successor)
 

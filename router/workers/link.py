@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +30,9 @@ class Link:
     def __init__(
         self, fd: int, seats: Sequence[int], registry: CollectorRegistry, about: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """`fd` is the wire, `seats` are all workers' sockets, `about` says of this one what people want to know."""
+        """`fd` is the wire, `seats` are the other workers' sockets, `about` says of this one what people look for."""
         self._sock = socket.socket(fileno=fd)
-        self._seats = {number: socket.socket(fileno=os.dup(number)) for number in seats}
+        self._seats = {number: socket.socket(fileno=number) for number in seats}
         self._server: Obeys | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._registry = registry

@@ -137,7 +137,7 @@ async def test_reloads_under_load_fail_no_request_and_lose_no_count(
         settings.write_text("ROUTER_MAX_BODY=2Ki\n")
         load = _Load(process.port)
         async with load.running():
-            for _ in range(3):
+            for _ in range(2):
                 before = _children(process)
                 answered = load.answered
                 process.popen.send_signal(signal.SIGHUP)
@@ -156,7 +156,7 @@ async def test_reloads_under_load_fail_no_request_and_lose_no_count(
             large = await client.post(f"{process.url}/v2/models/bot/infer", content=b"{}".ljust(1500))
         assert large.status_code == 200
         text = (await _get(process, "/metrics")).text
-        assert 'botshard_router_reloads_total{result="done"} 3.0' in text
+        assert 'botshard_router_reloads_total{result="done"} 2.0' in text
         process.popen.terminate()
         log = await asyncio.to_thread(process.end)
     assert process.popen.returncode == 0
