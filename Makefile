@@ -76,7 +76,7 @@ bench: install ## Run the benchmarks of this release
 fuzz: install ## Send the replica and the router 10,000 requests that the API's descriptions allow, and some that they do not
 	$(bin)/python -W ignore -m fuzz.rest
 
-drills: install ## Add, drain, split, kill and damage on a live stack under load (20 minutes)
+drills: install ## Add, drain, split, kill and damage on a live stack under load (25 minutes)
 	$(bin)/python -m drills
 
 constraints: install ## Write constraints.txt from the environment as it is
