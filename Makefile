@@ -61,6 +61,7 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.lookup
 	$(bin)/python -m benchmarks.catalog_memory
 	$(bin)/python -m benchmarks.router_overhead
+	$(bin)/python -m benchmarks.router_workers
 	$(bin)/python -m benchmarks.pool
 	$(bin)/python -m benchmarks.overcommit
 	$(bin)/python -m benchmarks.cold
@@ -76,7 +77,7 @@ fuzz: install ## Send replica and router 10,000 requests that the API's descript
 	$(bin)/python -W ignore -m fuzz.rest
 	$(bin)/python -m fuzz.router
 
-drills: install ## Add, drain, split, kill and damage on a live stack under load (20 minutes)
+drills: install ## Add, drain, split, kill and damage on a live stack under load (25 minutes)
 	$(bin)/python -m drills
 
 constraints: install ## Write constraints.txt from the environment as it is
