@@ -20,7 +20,7 @@ from pathlib import Path
 
 from botshard.bots.strict_yaml import read_yaml
 from botshard.sharding.errors import InvalidDocumentError, Problem
-from botshard.sharding.groups import MAX_SHARD_REPLICAS, PoolGroupSpec, RoutePolicy
+from botshard.sharding.groups import MAX_SHARD_REPLICAS, PoolGroupSpec, RoutePolicy, check_gateway
 from botshard.sharding.ids import GroupName, check_group_name
 from botshard.sharding.reading import Reader
 from botshard.sharding.units import MEBIBYTE, parse_bytes, parse_duration_s
@@ -100,7 +100,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
             reader.refuse(key, reader.value.get(key), repr(expected))
     name = GroupName(reader.inner("metadata").text("name", check_group_name))
     spec = reader.inner("spec")
-    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "policy", "blastRadiusLimit")
+    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "policy", "gateway", "blastRadiusLimit")
     realtime = spec.value.get("class") == "realtime"
     if spec.value.get("class") not in _CLASSES:
         spec.refuse("class", spec.value.get("class"), " or ".join(_CLASSES))
@@ -129,6 +129,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
         bot_idle_after_s=_duration(timeouts, "botIdle", defaults.bot_idle_after_s, at_most_s=_MAX_BOT_IDLE_S),
         concurrency=_integer(spec, "concurrency", defaults.concurrency, at_least=1, at_most=1000),
         policy=_policy(spec),
+        gateway=spec.optional_text("gateway", check_gateway),
         blast_radius_limit=_share(spec, "blastRadiusLimit"),
     )
     reader.finish(document)

@@ -60,6 +60,7 @@ def test_every_field_is_taken() -> None:
         "timeouts": {"request": "500ms", "coldStart": "1m", "idle": 90, "botIdle": "30m"},
         "concurrency": 8,
         "policy": "response-time",
+        "gateway": "http://kourier-internal.kourier-system",
         "blastRadiusLimit": 0.25,
     }
     assert parse_pool_groups(_yaml(_group(**spec)), "x") == (
@@ -79,6 +80,7 @@ def test_every_field_is_taken() -> None:
             bot_idle_after_s=1800.0,
             concurrency=8,
             policy=RoutePolicy.RESPONSE_TIME,
+            gateway="http://kourier-internal.kourier-system",
             blast_radius_limit=0.25,
         ),
     )
@@ -97,6 +99,8 @@ def test_a_floor_over_the_default_ceiling_raises_it() -> None:
         ({"colour": "red"}, "spec.colour"),
         ({"policy": "random"}, "spec.policy"),
         ({"policy": ["first"]}, "spec.policy"),
+        ({"gateway": "kourier:80"}, "spec.gateway"),
+        ({"gateway": "http://kourier/v2"}, "spec.gateway"),
         ({"replicas": 3}, "spec.replicas"),
         ({"replicas": {"min": 0}}, "spec.replicas.min"),
         ({"replicas": {"min": "2"}}, "spec.replicas.min"),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.fleet import PoolPhase, PoolSpec, PoolStatus
-from botshard.sharding.groups import PoolGroupSpec, RoutePolicy
+from botshard.sharding.groups import PoolGroupSpec, RoutePolicy, check_gateway
 from botshard.sharding.ids import (
     FamilyId,
     Framework,
@@ -106,6 +106,7 @@ def encode_specs(specs: Iterable[PoolSpec], /) -> bytes:
                 "botIdleAfterS": spec.group.bot_idle_after_s,
                 "concurrency": spec.group.concurrency,
                 "policy": spec.group.policy,
+                "gateway": spec.group.gateway,
                 "blastRadiusLimit": spec.group.blast_radius_limit,
             },
         }
@@ -143,6 +144,7 @@ def _read_spec(pool: Reader) -> PoolSpec:
         bot_idle_after_s=_number(group, "botIdleAfterS", 600.0),
         concurrency=group.integer("concurrency", at_least=1),
         policy=_policy(group),
+        gateway=group.optional_text("gateway", check_gateway),
         blast_radius_limit=group.number("blastRadiusLimit")
         if group.value.get("blastRadiusLimit") is not None
         else None,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from botshard.sharding.catalog import Bot, FamilyKey, ResourceHints, Rollout, Version
 from botshard.sharding.errors import Problem
-from botshard.sharding.groups import RoutePolicy
+from botshard.sharding.groups import RoutePolicy, check_gateway
 from botshard.sharding.hashing import MAX_SHARD_BITS, family_id
 from botshard.sharding.ids import (
     BotId,
@@ -76,6 +76,8 @@ def _group_document(group: GroupRoute) -> dict[str, object]:
     }
     if group.policy is not None:
         document["policy"] = str(group.policy)
+    if group.gateway is not None:
+        document["gateway"] = group.gateway
     return document
 
 
@@ -110,12 +112,13 @@ def decode_table(data: bytes, /, name: str = "routing table") -> RoutingTable:
     groups = {}
     for group_name, group in reader.members("groups"):
         reader.note(check_group_name(group_name, group.path))
-        group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy")
+        group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy", "gateway")
         groups[GroupName(group_name)] = GroupRoute(
             realtime=group.boolean("realtime"),
             request_timeout_s=group.number("requestTimeoutS", at_least=0.001),
             cold_start_timeout_s=group.number("coldStartTimeoutS"),
             policy=_read_policy(group),
+            gateway=group.optional_text("gateway", check_gateway),
         )
     families: dict[FamilyId, FamilyRoutes] = {}
     pool_owners: dict[PoolName, str] = {}

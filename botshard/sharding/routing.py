@@ -37,6 +37,8 @@ class GroupRoute:
     cold_start_timeout_s: float
     policy: RoutePolicy | None = None
     """By what routers choose among the pools of a shard; None: as `realtime` says."""
+    gateway: str | None = None
+    """Where to connect for all pools of the group, `http://host[:port]`; None: at each pool's own URL."""
 
     @property
     def chosen_by(self) -> RoutePolicy:
@@ -55,6 +57,8 @@ class PoolRoute:
     """Base URL without a trailing slash, `http://host[:port]`."""
     group: GroupName
     family: FamilyId
+    gateway: str | None = None
+    """Where to connect to instead of the URL's host, which is then only named in the request (`Host`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class RoutingTable:
 
     def __post_init__(self) -> None:
         pools = {
-            name: PoolRoute(name, url, family.key.group, family.id)
+            name: PoolRoute(name, url, family.key.group, family.id, self._gateway_of(family))
             for family in self.families.values()
             for name, url in family.urls.items()
         }
@@ -141,6 +145,10 @@ class RoutingTable:
             lookup[family.id] = (HASH_BITS - family.bits, routes)
         object.__setattr__(self, "pools", pools)
         object.__setattr__(self, "_lookup", lookup)
+
+    def _gateway_of(self, family: FamilyRoutes) -> str | None:
+        group = self.groups.get(family.key.group)
+        return None if group is None else group.gateway
 
     def lookup(self, family: FamilyId, hash_of_bot: int, /) -> tuple[PoolRoute, ...]:
         """Pools that a request for the bot goes to, best first; empty where the family has no pool (yet)."""

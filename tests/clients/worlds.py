@@ -44,6 +44,7 @@ def table(random: Random, keys: list[FamilyKey]) -> RoutingTable:
             random.choice([0.001, 2.5, 30.0]),
             random.random() * 100,
             random.choice([None, *RoutePolicy]),
+            random.choice([None, "http://gateway", "https://gateway.ns.svc:8443", "http://[::1]:80"]),
         )
         for name in ("g-1", "realtime")
     }

@@ -41,6 +41,7 @@ def _specs(draw: st.DrawFn) -> PoolSpec:
         bot_idle_after_s=draw(_SECONDS),
         concurrency=draw(st.integers(1, 1000)),
         policy=draw(st.none() | st.sampled_from(RoutePolicy)),
+        gateway=draw(st.sampled_from([None, "http://gateway:80"])),
         blast_radius_limit=draw(st.none() | st.floats(0.001, 1.0)),
     )
     framework = Framework(draw(st.sampled_from(["torch", "tensorflow"])))
@@ -100,6 +101,7 @@ _ABSENT = object()
                 (("pools", 0, "group", "name"), "UPPER", "pools[0].group.name"),
                 (("pools", 0, "group", "realtime"), "yes", "pools[0].group.realtime"),
                 (("pools", 0, "group", "policy"), "any", "pools[0].group.policy"),
+                (("pools", 0, "group", "gateway"), "any", "pools[0].group.gateway"),
                 (("pools", 0, "group", "minReplicas"), -1, "pools[0].group.minReplicas"),
                 (("pools", 0, "group", "maxReplicas"), 0, "pools[0].group.maxReplicas"),
                 (("pools", 0, "group", "shardReplicas"), 1.5, "pools[0].group.shardReplicas"),

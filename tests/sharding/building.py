@@ -76,7 +76,9 @@ def published(placement: Placement, seen: Snapshot, *, epoch: int = 1) -> Routin
 def group_routes(seen: Snapshot) -> dict[GroupName, GroupRoute]:
     """What a table says of the groups of a snapshot."""
     return {
-        name: GroupRoute(spec.realtime, spec.request_timeout_s, spec.cold_start_timeout_s, spec.policy)
+        name: GroupRoute(
+            spec.realtime, spec.request_timeout_s, spec.cold_start_timeout_s, spec.policy, spec.gateway
+        )
         for name, spec in seen.groups.items()
     }
 
@@ -124,6 +126,7 @@ group_names = st.text(_LOWER + "-", max_size=22).map(lambda text: GroupName(f"g{
 frameworks = st.text(_LOWER, max_size=11).map(lambda text: Framework(f"f{text}"))
 labels = st.text(_ID_ALPHABET, max_size=62).map(lambda text: f"B{text}")
 seconds = st.floats(0.001, 1e12)
+gateways = st.none() | st.sampled_from(["http://gateway", "https://[::1]:8443"])
 
 
 @st.composite
@@ -154,7 +157,7 @@ def routes(draw: st.DrawFn, key: FamilyKey, epoch: int) -> FamilyRoutes:
 def tables(draw: st.DrawFn) -> RoutingTable:
     """Routing tables, also an empty one."""
     epoch = draw(st.integers(1, 2**40))
-    route = st.builds(GroupRoute, st.booleans(), seconds, seconds, st.none() | st.sampled_from(RoutePolicy))
+    route = st.builds(GroupRoute, st.booleans(), seconds, seconds, st.none() | st.sampled_from(RoutePolicy), gateways)
     groups = draw(st.dictionaries(group_names, route, max_size=3))
     families: dict[FamilyId, FamilyRoutes] = {}
     if groups:
