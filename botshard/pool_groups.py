@@ -100,7 +100,9 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
             reader.refuse(key, reader.value.get(key), repr(expected))
     name = GroupName(reader.inner("metadata").text("name", check_group_name))
     spec = reader.inner("spec")
-    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "policy", "gateway", "blastRadiusLimit")
+    spec.only(
+        "class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "policy", "gateway", "blastRadiusLimit"
+    )
     realtime = spec.value.get("class") == "realtime"
     if spec.value.get("class") not in _CLASSES:
         spec.refuse("class", spec.value.get("class"), " or ".join(_CLASSES))

@@ -91,7 +91,7 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain."""
     counts = RouterCounts()
     routes = Routes()
-    pools = Pools(settings.limits)
+    pools = Pools(settings.limits, gateway=settings.gateway)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,

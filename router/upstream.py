@@ -12,6 +12,7 @@ is not reused); an answer before the request was read; an end in the middle. Tim
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -51,7 +52,6 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_on_lost",
         "_parser",
-        "_pool",
         "_read_paused",
         "_stray",
         "_transport",
@@ -62,7 +62,9 @@ class Connection(asyncio.Protocol):
         "headers",
         "idle_since_s",
         "opened_at_s",
+        "pool",
         "status",
+        "use_until_s",
     )
 
     def __init__(
@@ -73,7 +75,8 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[Connection], None],
     ) -> None:
-        self._pool = pool
+        self.pool = pool
+        """Whose request it has, or had last."""
         self._limits = limits
         self._loop = loop
         self._on_lost = on_lost
@@ -85,6 +88,8 @@ class Connection(asyncio.Protocol):
         self._read_paused = False
         self._stray = False  # bytes came that belong to no answer
         self.opened_at_s = loop.time()
+        self.use_until_s = math.inf
+        """When it is too old for another request."""
         self.idle_since_s = self.opened_at_s
         self.exchanges = 0
         self._reset(head_only=False)
@@ -109,7 +114,7 @@ class Connection(asyncio.Protocol):
         Raises: LostError where the connection has ended meanwhile.
         """
         if self.error is not None or self._transport is None:
-            raise LostError(f"pool {self._pool}: the connection has ended", stale=True)
+            raise LostError(f"pool {self.pool}: the connection has ended", stale=True)
         self._reset(head_only=head_only)
         self._asker = asker
         self.exchanges += 1
@@ -187,11 +192,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(InvalidAnswerError(f"pool {self._pool}: the answer is not HTTP/1.1: {error}"))
+            self._fail(InvalidAnswerError(f"pool {self.pool}: the answer is not HTTP/1.1: {error}"))
             return
         if self._head_bytes > self._limits.max_head_bytes and self._has_large_head():
             bound = self._limits.max_head_bytes
-            self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
+            self._fail(InvalidAnswerError(f"pool {self.pool}: the answer's head is larger than {bound} bytes"))
         elif self.has_head:
             if self._held_bytes > self._limits.answer_buffer_bytes and not self.finished and not self._read_paused:
                 self._pause_reading()
@@ -220,10 +225,10 @@ class Connection(asyncio.Protocol):
         if self.error is None:
             why = "closed" if exc is None else str(exc) or type(exc).__name__
             if self._asker is not None and self.has_head:
-                self.error = CutError(f"pool {self._pool}: the connection ended in the middle of its answer ({why})")
+                self.error = CutError(f"pool {self.pool}: the connection ended in the middle of its answer ({why})")
             else:
                 stale = self.exchanges > 1 and not self._head_bytes
-                self.error = LostError(f"pool {self._pool}: the connection ended before an answer ({why})", stale=stale)
+                self.error = LostError(f"pool {self.pool}: the connection ended before an answer ({why})", stale=stale)
         self._on_lost(self)
         self._tell()
 

@@ -242,6 +242,8 @@ def test_every_setting_arrives() -> None:
             "ROUTER_MAX_BODY": "1Mi",
             "ROUTER_MAX_HELD_BODIES": "2Mi",
             "ROUTER_MAX_CONNECTIONS_PER_POOL": "7",
+            "ROUTER_MAX_CONNECTIONS_PER_GATEWAY": "8",
+            "ROUTER_GATEWAY": "http://kourier-internal.kourier-system",
             "ROUTER_CONNECT_TIMEOUT_S": "0.5",
             "ROUTER_DRAIN_TIMEOUT_S": "4",
             "ROUTER_ACCESS_LOG": "true",
@@ -251,10 +253,18 @@ def test_every_setting_arrives() -> None:
             "ROUTER_SERVICE_HOST": "10.0.0.1",
         }
     )
-    limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
-    assert settings == Settings(
+    limits = Limits(
+        max_body_bytes=1 << 20,
+        max_held_bytes=2 << 20,
+        max_connections_per_pool=7,
+        max_connections_per_gateway=8,
+        connect_timeout_s=0.5,
+    )
+    gateway = "http://kourier-internal.kourier-system"
+    expected = Settings(
         "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, ("ROUTER_SERVICE_HOST",)
     )
+    assert settings == replace(expected, gateway=gateway)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +277,9 @@ def test_every_setting_arrives() -> None:
         ("ROUTER_MAX_BODY", "-1"),
         ("ROUTER_MAX_HELD_BODIES", "1Ki"),
         ("ROUTER_MAX_CONNECTIONS_PER_POOL", "0"),
+        ("ROUTER_MAX_CONNECTIONS_PER_GATEWAY", "0"),
+        ("ROUTER_GATEWAY", "kourier:80"),
+        ("ROUTER_GATEWAY", "http://kourier/v2"),
         ("ROUTER_ACCESS_LOG", "yes"),
         ("ROUTER_LOG_LEVEL", "loud"),
     ],

@@ -76,9 +76,7 @@ def published(placement: Placement, seen: Snapshot, *, epoch: int = 1) -> Routin
 def group_routes(seen: Snapshot) -> dict[GroupName, GroupRoute]:
     """What a table says of the groups of a snapshot."""
     return {
-        name: GroupRoute(
-            spec.realtime, spec.request_timeout_s, spec.cold_start_timeout_s, spec.policy, spec.gateway
-        )
+        name: GroupRoute(spec.realtime, spec.request_timeout_s, spec.cold_start_timeout_s, spec.policy, spec.gateway)
         for name, spec in seen.groups.items()
     }
 
