@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.answers import Hop
 from router.attempts import Cause
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class Outcome(StrEnum):
 class PoolCounts:
     """Counts of one pool since it is in the table."""
 
-    __slots__ = ("buckets", "requests", "retries", "seconds")
+    __slots__ = ("buckets", "hops", "requests", "retries", "seconds")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[int, Outcome], int] = {}
         """{(first digit of the status sent to the client, 0: none; outcome): requests}"""
         self.retries: dict[Cause, int] = {}
+        self.hops: dict[tuple[Hop, str], int] = {}
+        """{(where a try ended in an error, how): tries}"""
         self.buckets = [0] * (len(_BUCKETS_S) + 1)
         self.seconds = 0.0
 
@@ -57,6 +60,11 @@ class PoolCounts:
         self.requests[key] = self.requests.get(key, 0) + 1
         self.buckets[bisect_left(_BUCKETS_S, took_s)] += 1
         self.seconds += took_s
+
+    def failed_at(self, hop: Hop, reason: str, /) -> None:
+        """One try ended in an error, or in none of an answer, at a hop of the way."""
+        key = (hop, reason)
+        self.hops[key] = self.hops.get(key, 0) + 1
 
     def retried(self, cause: Cause, /) -> None:
         """One try at this pool failed and another followed."""
@@ -116,6 +124,9 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         "botshard_router_requests", "Requests by the pool that was tried last", labels=(*_POOL, "code", "outcome")
     )
     retries = CounterMetricFamily("botshard_router_retries", "Tries that failed", labels=(*_POOL, "cause"))
+    hops = CounterMetricFamily(
+        "botshard_router_hop_errors", "Tries that failed, by the hop that said so", labels=(*_POOL, "hop", "reason")
+    )
     seconds = HistogramMetricFamily(
         "botshard_router_request_seconds", "From the first byte of a request to the last of its answer", labels=_POOL
     )
@@ -127,12 +138,14 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
             requests.add_metric([*labels, f"{digit}xx" if digit else "none", outcome], count)
         for cause, count in list(pool.counts.retries.items()):
             retries.add_metric([*labels, cause], count)
+        for (hop, reason), count in list(pool.counts.hops.items()):
+            hops.add_metric([*labels, hop, reason], count)
         seconds.add_metric(labels, _cumulated(pool.counts.buckets), pool.counts.seconds)
         outstanding.add_metric(labels, pool.outstanding)
         idle = pool.origin.idle_count
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
-    yield from (requests, retries, seconds, outstanding, connections)
+    yield from (requests, retries, hops, seconds, outstanding, connections)
 
 
 def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:

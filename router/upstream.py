@@ -138,6 +138,10 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
+    def peek(self, at_most_bytes: int, /) -> bytes:
+        """The beginning of what `take` would give."""
+        return b"".join(self._chunks)[:at_most_bytes]
+
     @property
     def reusable(self) -> bool:
         """Whether another request can follow: the answer is whole, all was sent, and neither side wants to close."""
