@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import uvloop
@@ -103,7 +104,11 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     )
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
+    registry.register(
+        RouterCollector(
+            counts, pools=lambda: pools, shared=lambda: pools.shared, gauges=lambda: _gauges(routes, account)
+        )
+    )
     way = Forwarding(routes, pools, following, counts)
     front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
     server = Server(

@@ -19,6 +19,7 @@ from router.answers import Hop
 from router.attempts import Cause
 
 if TYPE_CHECKING:
+    from router.connections import Connections
     from router.pools import PoolState
 
 __all__ = ["Outcome", "PoolCounts", "RouterCollector", "RouterCounts"]
@@ -96,15 +97,18 @@ class RouterCollector(Collector):
         counts: RouterCounts,
         *,
         pools: Callable[[], Iterable[PoolState]],
+        shared: Callable[[], Iterable[Connections]],
         gauges: Callable[[], dict[str, float]],
     ) -> None:
         self._counts = counts
         self._pools = pools
+        self._shared = shared
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
         """All families, of pools first."""
         yield from _pool_families(list(self._pools()))
+        yield from _gateway_families(self._shared())
         yield from _router_families(self._counts)
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"botshard_router_{name}", _GAUGE_TEXTS[name], value)
@@ -146,6 +150,19 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
     yield from (requests, retries, hops, seconds, outstanding, connections)
+
+
+def _gateway_families(shared: Iterable[Connections]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "botshard_router_gateway_connections",
+        "Connections to an address where several pools are",
+        labels=("address", "state"),
+    )
+    for place in shared:
+        idle = len(place.idle)
+        connections.add_metric([str(place.place), "idle"], idle)
+        connections.add_metric([str(place.place), "busy"], place.open_count - idle)
+    yield connections
 
 
 def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:

@@ -1,7 +1,7 @@
 """A gateway as a cluster has it: Envoy, told to route by Host the way that Knative's Kourier tells it.
 
-From Kourier are: one virtual host a pool with the domains `host` and `host:*`; no route timeout and no retries; a static
-cluster a pool, with Envoy's own circuit breakers unless told otherwise; the headers that name the revision.
+From Kourier are: one virtual host a pool with the domains `host` and `host:*`; no route timeout and no retries; a
+static cluster a pool, with Envoy's own circuit breakers unless told otherwise; the headers that name the revision.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def envoy_binary() -> Path:
 class Gateway:
     """Envoy as a process, with a port for requests and one for what it counts. Keeps its ports over a restart."""
 
-    def __init__(self, folder: Path, pools: Mapping[str, Behind]) -> None:
-        """`pools` by host name."""
-        self.port = free_port()
+    def __init__(self, folder: Path, pools: Mapping[str, Behind], *, port: int | None = None) -> None:
+        """`pools` by host name; on a `port` that another gateway has, both get connections."""
+        self.port = port or free_port()
         self._admin_port = free_port()
         self._binary = envoy_binary()
         self._config = folder / "envoy.json"
