@@ -1,4 +1,4 @@
-"""What hops say when they are full or late: Envoy's circuit breaker, the activator, queue-proxy; and who is asked then."""
+"""What hops say when they are full or late, and who is asked then."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ async def _slowly(call: Call) -> None:
 
 
 async def test_the_router_stays_below_the_circuit_breaker(fleet: Fleet, tmp_path: Path) -> None:
-    """With no more connections to a pool than its cluster takes, requests wait here and none is turned away there."""
+    """With fewer connections to a pool than its cluster takes, requests wait here and none is turned away there."""
     async with upstream(_slowly) as pool:
-        behind = {_ONE: Behind(pool.port, max_connections=2, max_pending=1)}
+        behind = {_ONE: Behind(pool.port, max_connections=4, max_pending=4)}
         with running_gateway(tmp_path / "gateway", behind) as gateway:
             fleet.publish_bots("bot")
             fleet.publish_table(f"http://{_ONE}", gateway=gateway.url, request_timeout_s=20.0)
@@ -90,7 +90,7 @@ async def test_an_overflow_at_one_pool_is_answered_by_another_at_once(fleet: Fle
 
 
 async def test_a_request_waits_at_the_activator_until_a_replica_is_there(fleet: Fleet, tmp_path: Path) -> None:
-    """A pool at zero: the gateway leads to the activator, which holds the request; it is sent once, however long that is."""
+    """A pool at zero: the gateway leads to the activator, which holds the request. It is sent once."""
     is_up = asyncio.Event()
 
     async def activator(call: Call) -> None:

@@ -112,7 +112,7 @@ async def test_an_error_names_the_pool_of_the_request() -> None:
         other.release(connection)
         connections.close()
     connections, (one, _) = _origins(f"http://127.0.0.1:{free_port()}", "one", "other", limits=Limits())
-    with pytest.raises(ConnectError, match="pool one: no connection to 127.0.0.1"):
+    with pytest.raises(ConnectError, match=r"pool one: no connection to 127\.0\.0\.1"):
         await one.acquire()
     assert (one.busy_count, connections.open_count) == (0, 0)
 
