@@ -54,12 +54,17 @@ async def test_an_overflow_is_tried_again_after_a_pause_and_then_told(fleet: Fle
             fleet.publish_bots("bot")
             fleet.publish_table(f"http://{_ONE}", gateway=gateway.url, request_timeout_s=20.0)
             async with running_router(fleet) as router:
-                first = [asyncio.create_task(router.infer("bot")) for _ in range(2)]
+                first = [asyncio.create_task(router.infer("bot"))]
 
-                async def are_there() -> bool:
+                async def is_held() -> bool:
+                    return len(pool.calls) == 1
+
+                async def is_pending() -> bool:
                     return gateway.stat("cluster.one.*upstream_rq_pending_active") == 1
 
-                await aeventually(are_there)
+                await aeventually(is_held)
+                first.append(asyncio.create_task(router.infer("bot")))
+                await aeventually(is_pending)
                 answer = await router.infer("bot")
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
                 assert "gateway" in answer.json()["error"]
