@@ -135,6 +135,11 @@ class Origin:
             self.busy_count += 1
         return connection
 
+    def put_back(self, connection: Connection, /) -> None:
+        """What `idle` gave was not used after all."""
+        self.busy_count -= 1
+        self._connections.idle.appendleft(connection)
+
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """A connection to use; `fresh`: one that was never used before.
 

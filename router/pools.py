@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
 from botshard.http1.answers import line
@@ -42,12 +42,17 @@ class Pools:
     A pool that left it loses its metrics, and a place where no pool is any more its connections.
     """
 
-    def __init__(self, limits: Limits, *, gateway: str | None = None) -> None:
-        """`gateway`: where to connect for all pools, whatever the table says."""
+    def __init__(
+        self, limits: Limits, *, gateway: str | None = None, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        """`gateway`: where to connect for all pools, whatever the table says.
+
+        `tls` gives the context for each connection to an https URL; without it, the system's authorities.
+        """
         self._limits = limits
         self._gateway = gateway
         # Made when the first pool with an https URL is connected to: reading all authorities takes a while.
-        self._tls = cache(ssl.create_default_context)
+        self._tls = tls or cache(ssl.create_default_context)
         self._pools: dict[PoolName, PoolState] = {}
         self._connections: dict[Place, Connections] = {}
 
