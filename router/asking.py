@@ -13,9 +13,18 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from botshard.sharding.routing import PoolRoute
-from router.answers import Verdict, judge
+from router.answers import TEXT_BYTES, Hop, Row, Verdict, needs_text, row_of
 from router.attempts import Attempts, Cause
-from router.errors import ConnectError, GatewayError, LostError, NotReadyError, UnsettledError, UpstreamError
+from router.errors import (
+    ConnectError,
+    CutError,
+    GatewayError,
+    LostError,
+    NotReadyError,
+    OverloadedError,
+    UnsettledError,
+    UpstreamError,
+)
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
 from router.pools import PoolState
@@ -28,6 +37,7 @@ __all__ = ["Asking", "Client"]
 
 _T = TypeVar("_T")
 
+_SERVER_ERRORS_FROM: Final = 500
 _LOOK_FIRST: Final = (Cause.MISDIRECTED, Cause.UNROUTED)
 """The table may be behind: it is read before the next try."""
 
@@ -233,11 +243,22 @@ class Asking:
 
     def _judge(self, connection: Connection) -> None:
         assert self.pool is not None  # noqa: S101 - it was asked
-        if connection.error is not None:
+        status = connection.status
+        if connection.error is not None and not connection.has_head:
             raise connection.error
         self.pool.answered_s = self._way.loop.time()
         head = read_answer_head(connection.headers)
-        verdict = judge(connection.status, head)
+        text = b""
+        if needs_text(status, head):
+            text = connection.peek(TEXT_BYTES)
+            if len(text) < TEXT_BYTES and not connection.finished and connection.error is None:
+                return  # more of it will come
+        elif connection.error is not None:
+            raise connection.error
+        row = row_of(status, head, text)
+        verdict = row.verdict
+        if status >= _SERVER_ERRORS_FROM or row.hop is not Hop.REPLICA:
+            self.pool.counts.failed_at(row.hop, row.reason)
         self._way.note_epoch(head)
         if verdict is Verdict.NOT_FOUND:
             if self._target.versioned or self._was_not_found:
@@ -245,20 +266,20 @@ class Asking:
             else:
                 # For being behind, or for good? The catalog as it is now decides.
                 self._was_not_found = True
-                self._wait(self._way.newest(self._target.bot), partial(self._doubted, head, connection))
+                self._wait(self._way.newest(self._target.bot), partial(self._doubted, head, connection, row))
                 return
         if verdict is Verdict.FORWARD or verdict is Verdict.WRAP:
             self._answer(head, connection, wrap=verdict is Verdict.WRAP)
         else:
-            self._again(Cause(verdict.value), _failure(self.pool, connection.status))
+            self._again(Cause(verdict.value), _failure(self.pool, status, row))
 
-    def _doubted(self, head: AnswerHead, connection: Connection, bot: BotRoute | None) -> None:
+    def _doubted(self, head: AnswerHead, connection: Connection, row: Row, bot: BotRoute | None) -> None:
         assert self.pool is not None  # noqa: S101 - it was asked
         if bot is None:
             self._answer(head, connection, wrap=not head.epoch)
         else:
             self._bot = bot
-            self._again(Cause.NOT_FOUND, _failure(self.pool, connection.status))
+            self._again(Cause.NOT_FOUND, _failure(self.pool, connection.status, row))
 
     def _answer(self, head: AnswerHead, connection: Connection, *, wrap: bool) -> None:
         self._is_answered = True
@@ -291,6 +312,8 @@ class Asking:
 
     def _fell(self, error: Exception) -> None:
         """A try came to nothing, or the whole way."""
+        if self.pool is not None and isinstance(error, UpstreamError | OverloadedError):
+            self.pool.counts.failed_at(*_place_of(self.pool, error))
         if isinstance(error, ConnectError):
             self._again(Cause.CONNECT, error)
         elif isinstance(error, LostError):
@@ -300,12 +323,37 @@ class Asking:
             self._client.failed(error)
 
 
-def _failure(pool: PoolState, status: int) -> GatewayError:
-    name = pool.route.name
-    match status:
-        case 421:
-            return GatewayError(f"pool {name} says that the bot is not its own (421)")
-        case 404:
-            return GatewayError(f"pool {name} cannot be reached at its address or does not know the bot (404)")
+def _place_of(pool: PoolState, error: Exception) -> tuple[Hop, str]:
+    """Where a try ended without an answer, and how."""
+    match error:
+        case OverloadedError():
+            return Hop.ROUTER, "no_turn"
+        case ConnectError():
+            reason = "no_connection"
+        case LostError(stale=True):
+            reason = "stale"
+        case LostError():
+            reason = "lost"
+        case CutError():
+            reason = "cut"
         case _:
-            return GatewayError(f"no replica of pool {name} answers ({status})", retry_after_s=1)
+            reason = "invalid_answer"
+    return Hop.GATEWAY if pool.origin.address.is_gateway else Hop.REPLICA, reason
+
+
+def _failure(pool: PoolState, status: int, row: Row) -> GatewayError:
+    name = pool.route.name
+    who = "" if row.hop is Hop.REPLICA else f", says the {row.hop.replace('_', '-')} ({row.reason})"
+    match row.verdict:
+        case Verdict.MISDIRECTED:
+            return GatewayError(f"pool {name} says that the bot is not its own ({status})")
+        case Verdict.NOT_FOUND | Verdict.UNROUTED:
+            return GatewayError(
+                f"pool {name} cannot be reached at its address or does not know the bot ({status}){who}"
+            )
+        case Verdict.OVERFLOW:
+            return GatewayError(f"the gateway before pool {name} lets no more requests through ({status})")
+        case Verdict.FULL:
+            return GatewayError(f"pool {name} takes no more requests now ({status}){who}", retry_after_s=1)
+        case _:
+            return GatewayError(f"no replica of pool {name} answers ({status}){who}", retry_after_s=1)

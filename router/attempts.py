@@ -32,6 +32,10 @@ class Cause(StrEnum):
     MISDIRECTED = "misdirected"
     NOT_FOUND = "not_found"
     UNROUTED = "unrouted"
+    OVERFLOW = "overflow"
+    """A gateway has as many requests as it lets through."""
+    FULL = "full"
+    """The pool has as many requests as it takes."""
 
 
 _PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
@@ -43,10 +47,15 @@ _BOUNDS: Final[Mapping[Cause, int]] = {
     Cause.MISDIRECTED: 1,
     Cause.NOT_FOUND: 1,
     Cause.UNROUTED: 2,
+    Cause.OVERFLOW: 3,
+    Cause.FULL: 2,
 }
 _FIRST_PAUSE_S: Final[Mapping[Cause, float]] = {
-    Cause.NOT_FOUND: 0.25  # the pool asks the store for a bot that it does not know at most this often
+    Cause.NOT_FOUND: 0.25,  # the pool asks the store for a bot that it does not know at most this often
+    Cause.OVERFLOW: 0.1,  # at once it would be as full
 }
+_ELSEWHERE: Final = frozenset({Cause.FULL})
+"""The same pool is not asked again: its queue is longer than all who wait in it will see the end of."""
 
 
 class Attempts:
@@ -76,7 +85,7 @@ class Attempts:
         seen = self._causes.get(cause, 0) + 1
         self._causes[cause] = seen
         self.failed_pools[pool] = self.failed_pools.get(pool, 0) + 1
-        if seen > _BOUNDS[cause] or self._failures >= len(_PAUSES_S):
+        if seen > _BOUNDS[cause] or self._failures >= len(_PAUSES_S) or (cause in _ELSEWHERE and not other_pools):
             return None
         pause_s = _PAUSES_S[self._failures]
         self._failures += 1

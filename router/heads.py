@@ -36,17 +36,69 @@ _HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-_REQUEST_SPECIAL: Final = _HOP_BY_HOP | {
-    b"content-length",
-    b"expect",
-    b"forwarded",
-    b"host",
-    EPOCH,
-    REQUEST_ID,
-    REQUEST_TIMEOUT,
-}
+_ORDERS_TO_A_GATEWAY: Final = frozenset(
+    {
+        b"k-kubelet-probe",
+        b"k-network-hash",
+        b"k-network-probe",
+        b"k-proxy-request",
+        b"knative-serving-namespace",
+        b"knative-serving-revision",
+        b"x-envoy-decorator-operation",
+        b"x-envoy-downstream-service-cluster",
+        b"x-envoy-downstream-service-node",
+        b"x-envoy-expected-rq-timeout-ms",
+        b"x-envoy-external-address",
+        b"x-envoy-force-trace",
+        b"x-envoy-hedge-on-per-try-timeout",
+        b"x-envoy-internal",
+        b"x-envoy-ip-tags",
+        b"x-envoy-is-timeout-retry",
+        b"x-envoy-max-retries",
+        b"x-envoy-original-path",
+        b"x-envoy-retriable-header-names",
+        b"x-envoy-retriable-status-codes",
+        b"x-envoy-retry-grpc-on",
+        b"x-envoy-retry-on",
+        b"x-envoy-upstream-alt-stat-name",
+        b"x-envoy-upstream-rq-per-try-timeout-ms",
+        b"x-envoy-upstream-rq-timeout-alt-response",
+        b"x-envoy-upstream-rq-timeout-ms",
+        b"x-envoy-upstream-stream-duration-ms",
+    }
+)
+"""By these a gateway and Knative are told what to do with a request: retries, time limits, which revision, that it is a
+probe. They believe whoever is inside the cluster, so a client may not say it through this router."""
+_REQUEST_SPECIAL: Final = (
+    _HOP_BY_HOP
+    | _ORDERS_TO_A_GATEWAY
+    | {
+        b"content-length",
+        b"expect",
+        b"forwarded",
+        b"host",
+        EPOCH,
+        REQUEST_ID,
+        REQUEST_TIMEOUT,
+    }
+)
+_OF_THE_GATEWAY: Final = frozenset(
+    {
+        b"k-network-hash",
+        b"k-proxy-request",
+        b"x-envoy-attempt-count",
+        b"x-envoy-decorator-operation",
+        b"x-envoy-degraded",
+        b"x-envoy-immediate-health-check-fail",
+        b"x-envoy-local-overloaded",
+        b"x-envoy-overloaded",
+        b"x-envoy-ratelimited",
+        b"x-envoy-upstream-service-time",
+    }
+)
+"""What gateway and queue-proxy tell each other and whoever asks them, which is this router, not its client."""
 # The server in front writes its own date and name.
-_ANSWER_SPECIAL: Final = _HOP_BY_HOP | {b"content-length", b"date", b"server"}
+_ANSWER_SPECIAL: Final = _HOP_BY_HOP | _OF_THE_GATEWAY | {b"content-length", b"date", b"server"}
 _MAX_REQUEST_ID_CHARS: Final = 128
 
 
@@ -171,6 +223,8 @@ class AnswerHead:
     retry_after: bytes
     has_pool: bool
     has_request_id: bool
+    fields: Mapping[bytes, bytes]
+    """All of it by name; of headers that come twice the last."""
 
 
 def read_answer_head(headers: Headers, /) -> AnswerHead:
@@ -188,4 +242,5 @@ def read_answer_head(headers: Headers, /) -> AnswerHead:
         fields.get(RETRY_AFTER, b""),
         POOL in fields,
         REQUEST_ID in fields,
+        fields,
     )

@@ -29,7 +29,9 @@ class Limits:
     answer_buffer_bytes: int = 256 * KIBIBYTE
     """Bytes of one answer that wait for a slow client before the pool's connection is no longer read."""
     max_connections_per_pool: int = 256
-    """Connections to one pool, idle ones counted; a quarter of what Envoy allows to one upstream by default."""
+    """Connections to one pool; a quarter of what Envoy allows to one upstream by default."""
+    max_connections_per_gateway: int = 768
+    """Connections to one place, idle ones counted, whatever the number of pools behind it; under Envoy's 1,024."""
     max_waiting_per_pool: int = 1024
     """Requests that wait for one of these connections; beyond it 503."""
     connect_timeout_s: float = 3.0

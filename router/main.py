@@ -124,7 +124,7 @@ def assemble(
     """
     counts = RouterCounts()
     routes = Routes()
-    pools = Pools(settings.limits)
+    pools = Pools(settings.limits, gateway=settings.gateway)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,
@@ -147,7 +147,11 @@ def assemble(
     )
     registry.register(
         RouterCollector(
-            counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account), more=(telemetry.families,)
+            counts,
+            pools=lambda: pools,
+            shared=lambda: pools.shared,
+            gauges=lambda: _gauges(routes, account),
+            more=(telemetry.families,),
         )
     )
 

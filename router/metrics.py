@@ -17,9 +17,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.answers import Hop
 from router.attempts import Cause
 
 if TYPE_CHECKING:
+    from router.connections import Connections
     from router.pools import PoolState
 
 __all__ = ["BUCKETS_S", "Families", "Outcome", "PoolCounts", "RouterCollector", "RouterCounts", "histogram_rows"]
@@ -55,11 +57,13 @@ class PoolCounts:
     Nearly every request is answered with 200: it is in `plain`, `buckets` and `seconds` and nowhere else.
     """
 
-    __slots__ = ("buckets", "causes", "others", "plain", "retries", "seconds")
+    __slots__ = ("buckets", "causes", "hops", "others", "plain", "retries", "seconds")
 
     def __init__(self) -> None:
         self.plain = 0
         """Requests that ended with a 200 of the pool."""
+        self.hops: dict[tuple[Hop, str], int] = {}
+        """{(where a try ended in an error, how): tries}"""
         self.buckets = [0] * (len(BUCKETS_S) + 1)
         """All requests, by how long they took."""
         self.seconds = 0.0
@@ -85,6 +89,11 @@ class PoolCounts:
     def failed(self, cause: str, /) -> None:
         """Why one of them had no answer of a pool."""
         self.causes[cause] = self.causes.get(cause, 0) + 1
+
+    def failed_at(self, hop: Hop, reason: str, /) -> None:
+        """One try ended in an error, or in none of an answer, at a hop of the way."""
+        key = (hop, reason)
+        self.hops[key] = self.hops.get(key, 0) + 1
 
     def retried(self, cause: Cause, /) -> None:
         """One try at this pool failed and another followed."""
@@ -135,18 +144,21 @@ class RouterCollector(Collector):
         counts: RouterCounts,
         *,
         pools: Callable[[], Iterable[PoolState]],
+        shared: Callable[[], Iterable[Connections]],
         gauges: Callable[[], dict[str, float]],
         more: Sequence[Families] = (),
     ) -> None:
         """`more` gives families of others."""
         self._counts = counts
         self._pools = pools
+        self._shared = shared
         self._gauges = gauges
         self._more = more
 
     def collect(self) -> Iterator[Metric]:
         """All families, of pools first."""
         yield from _pool_families(list(self._pools()))
+        yield from _gateway_families(self._shared())
         yield from _router_families(self._counts)
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(f"botshard_router_{name}", _GAUGE_TEXTS[name], value)
@@ -169,6 +181,9 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
     )
     errors = CounterMetricFamily("botshard_router_errors", "Requests that failed, by why", labels=(*_POOL, "cause"))
     retries = CounterMetricFamily("botshard_router_retries", "Tries that failed", labels=(*_POOL, "cause"))
+    hops = CounterMetricFamily(
+        "botshard_router_hop_errors", "Tries that failed, by the hop that said so", labels=(*_POOL, "hop", "reason")
+    )
     seconds = HistogramMetricFamily(
         "botshard_router_request_seconds", "From the first byte of a request to the last of its answer", labels=_POOL
     )
@@ -182,12 +197,27 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
             errors.add_metric([*labels, why], count)
         for cause, count in list(pool.counts.retries.items()):
             retries.add_metric([*labels, cause], count)
+        for (hop, reason), count in list(pool.counts.hops.items()):
+            hops.add_metric([*labels, hop, reason], count)
         seconds.add_metric(labels, histogram_rows(pool.counts.buckets), pool.counts.seconds)
         outstanding.add_metric(labels, pool.outstanding)
         idle = pool.origin.idle_count
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
-    yield from (requests, errors, retries, seconds, outstanding, connections)
+    yield from (requests, errors, retries, hops, seconds, outstanding, connections)
+
+
+def _gateway_families(shared: Iterable[Connections]) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "botshard_router_gateway_connections",
+        "Connections to an address where several pools are",
+        labels=("address", "state"),
+    )
+    for place in shared:
+        idle = len(place.idle)
+        connections.add_metric([str(place.place), "idle"], idle)
+        connections.add_metric([str(place.place), "busy"], place.open_count - idle)
+    yield connections
 
 
 def histogram_rows(buckets: Sequence[int], /) -> list[tuple[str, float]]:

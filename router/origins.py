@@ -1,36 +1,38 @@
-"""All connections to one pool: kept alive, bounded in number, handed out in turn."""
+"""Where a pool is reached, and its share in the connections to there."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from botshard.sharding.errors import CallerError
-from router.errors import ConnectError, OverloadedError
+from botshard.sharding.routing import PoolRoute
+from router.connections import Connections, Place
+from router.errors import OverloadedError
 from router.limits import Limits
 from router.upstream import Connection
 
 __all__ = ["Address", "Origin"]
 
-_SWEEP_S = 1.0
-_AGE_STEPS = 16  # ages are spread over ±20 %, so that connections opened together are not replaced together
-
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a pool's URL points."""
+    """Where requests to a pool go, and as whose."""
 
     host: str
+    """To connect to: the URL's, or that of a gateway."""
     port: int
     tls: bool
+    server_name: str
+    """Whose certificate is asked for: the host of the pool's URL, also at a gateway; empty without TLS."""
     authority: bytes
-    """Value of the Host header."""
+    """Value of the Host header, and of gRPC's `:authority`: of the pool's URL, also at a gateway."""
     prefix: bytes
     """Path of the URL, without a slash at its end; mostly empty."""
+    is_gateway: bool
+    """Whether something else is connected to than what the URL names."""
     after_path: bytes = field(init=False, compare=False, repr=False)
     """What follows the path in a request's head: the rest of its line, and the host."""
 
@@ -38,100 +40,123 @@ class Address:
         object.__setattr__(self, "after_path", b" HTTP/1.1\r\nhost: %b\r\n" % self.authority)
 
     @classmethod
-    def of(cls, url: str, /) -> Address:
-        """The address in a URL that the routing table's codec has accepted.
+    def of(cls, url: str, /, gateway: str | None = None) -> Address:
+        """The address in a URL that the routing table's codec has accepted; connected to is `gateway`, if given.
 
         Raises: CallerError.
         """
-        parts = urlsplit(url)
+        pool, pool_port = _split(url)
+        target, port = (pool, pool_port) if gateway is None else _split(gateway)
+        tls = target.scheme == "https"
         try:
-            port = parts.port
-        except ValueError as error:
-            raise CallerError(f"not the URL of a pool: {url!r}: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise CallerError(f"not the URL of a pool: {url!r}")
-        tls = parts.scheme == "https"
-        try:
-            authority = parts.netloc.rpartition("@")[2].encode("ascii")
+            authority = pool.netloc.rpartition("@")[2].encode("ascii")
         except UnicodeEncodeError as error:
             raise CallerError(f"not the URL of a pool: {url!r}: its host is not ASCII") from error
-        return cls(parts.hostname, port or (443 if tls else 80), tls, authority, parts.path.encode())
+        return cls(
+            host=target.hostname or "",
+            port=port,
+            tls=tls,
+            server_name=pool.hostname or "" if tls else "",
+            authority=authority,
+            prefix=pool.path.encode(),
+            is_gateway=gateway is not None,
+        )
+
+    @classmethod
+    def of_route(cls, route: PoolRoute, /, gateway: str | None = None) -> Address:
+        """The address of a pool in the table; `gateway` is told to this router and goes before the table's.
+
+        Raises: CallerError.
+        """
+        return cls.of(route.url, gateway or route.gateway)
+
+    @property
+    def place(self) -> Place:
+        """What connections to it have in common with those of others."""
+        return Place(self.host, self.port, self.server_name)
+
+
+def _split(url: str) -> tuple[SplitResult, int]:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise CallerError(f"not the URL of a pool or gateway: {url!r}: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise CallerError(f"not the URL of a pool or gateway: {url!r}")
+    return parts, port or (443 if parts.scheme == "https" else 80)
 
 
 class Origin:
-    """Connections to one address.
+    """A pool's share in the connections to its address: so many at once, and requests past them wait in turn."""
 
-    Idle connections are used in turn, oldest rest first, because each of them ends at one replica of the pool: in
-    turn, all replicas get their share.
-    """
+    __slots__ = ("_connections", "_limits", "_loop", "_pool", "_waiting", "address", "busy_count")
 
-    __slots__ = (
-        "_all",
-        "_closed",
-        "_idle",
-        "_limits",
-        "_loop",
-        "_opening",
-        "_pool",
-        "_sweeper",
-        "_tls",
-        "_waiting",
-        "address",
-    )
-
-    def __init__(self, pool: str, address: Address, limits: Limits, *, tls: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, pool: str, address: Address, limits: Limits, connections: Connections) -> None:
         self.address = address
         self._pool = pool
         self._limits = limits
-        self._tls = tls
+        self._connections = connections
         self._loop = asyncio.get_running_loop()
-        self._idle: deque[Connection] = deque()
-        self._all: set[Connection] = set()
-        self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
+        self.busy_count = 0
+        """Connections that the pool's requests have, or that are opened for them."""
 
     def __repr__(self) -> str:
-        return f"<Origin {self._pool} open={self.open_count} idle={self.idle_count} waiting={len(self._waiting)}>"
+        return f"<Origin {self._pool} at {self.address.place} busy={self.busy_count} waiting={len(self._waiting)}>"
 
     @property
     def open_count(self) -> int:
-        """Connections that are open or being opened."""
-        return len(self._all) + self._opening
+        """Connections that are open for this pool, or being opened: those that are shared, only while it has them."""
+        return self.busy_count + self.idle_count
 
     @property
     def idle_count(self) -> int:
-        """Open connections without an exchange."""
-        return len(self._idle)
+        """Open connections without an exchange that no other pool can use."""
+        return 0 if self._connections.is_shared else len(self._connections.idle)
+
+    @property
+    def has_waiting(self) -> bool:
+        """See `router.connections.Share`."""
+        return bool(self._waiting)
 
     def idle(self) -> Connection | None:
         """A connection to use at once, or None; none while others wait, who were here before."""
-        return None if self._waiting else self._take_idle()
+        connections = self._connections
+        if (
+            self._waiting
+            or self.busy_count >= self._limits.max_connections_per_pool
+            or (connections.queue and connections.is_full)
+        ):
+            return None
+        connection = connections.take()
+        if connection is not None:
+            connection.pool = self._pool
+            self.busy_count += 1
+        return connection
 
-    def _take_idle(self) -> Connection | None:
-        now_s = self._loop.time()
-        while self._idle:
-            connection = self._idle.popleft()
-            if connection.error is None and now_s - connection.idle_since_s < self._limits.idle_connection_s:
-                return connection
-            self._discard(connection)
-        return None
+    def put_back(self, connection: Connection, /) -> None:
+        """What `idle` gave was not used after all."""
+        self.busy_count -= 1
+        self._connections.idle.appendleft(connection)
 
     async def acquire(self, *, fresh: bool = False) -> Connection:
         """A connection to use; `fresh`: one that was never used before.
 
         Raises: ConnectError, OverloadedError.
         """
-        has_waited = not self._waiting
+        connections = self._connections
+        has_waited = not self._waiting and not (connections.queue and connections.is_full)
         while True:
-            if has_waited:
-                connection = None if fresh else self._take_idle()
+            if has_waited and self.busy_count < self._limits.max_connections_per_pool:
+                connection = None if fresh else connections.take()
                 if connection is not None:
+                    connection.pool = self._pool
+                    self.busy_count += 1
                     return connection
-                if fresh and self._idle and self.open_count >= self._limits.max_connections_per_pool:
-                    self._discard(self._idle.popleft())
-                if self.open_count < self._limits.max_connections_per_pool:
+                if fresh:
+                    connections.make_room()
+                if not connections.is_full:
                     return await self._open()
             await self._wait_for_room(in_front=has_waited)
             has_waited = True
@@ -141,58 +166,36 @@ class Origin:
         if connection.reusable:
             self.release_short(connection, self._loop.time())
         else:
-            self._discard(connection)
+            self.busy_count -= 1
+            self._connections.discard(connection)
 
     def release_short(self, connection: Connection, now_s: float, /) -> None:
         """As `release`, for a connection of which it is known that another exchange can follow."""
-        if self._closed or now_s > connection.use_until_s:
-            self._discard(connection)
-            return
-        connection.rest(now_s)
-        self._idle.append(connection)
-        if self._waiting:
-            self._admit()
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
+        self.busy_count -= 1
+        self._connections.keep(connection, now_s)
 
-    def close(self) -> None:
-        """Close idle connections now and the others when their exchange is over."""
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        while self._idle:
-            self._discard(self._idle.popleft())
+    def wake(self) -> bool:
+        """See `router.connections.Share`."""
+        if self.busy_count >= self._limits.max_connections_per_pool:
+            return False
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return True
+        return False
 
     async def _open(self) -> Connection:
-        self._opening += 1
-        address = self.address
+        self.busy_count += 1
         opened = False
         try:
-            async with asyncio.timeout(self._limits.connect_timeout_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self._pool, self._limits, loop=self._loop, on_lost=self._lost),
-                    address.host,
-                    address.port,
-                    ssl=self._tls() if address.tls else None,
-                )
+            connection = await self._connections.open(self._pool)
             opened = True
-        except TimeoutError as error:
-            limit_s = self._limits.connect_timeout_s
-            raise ConnectError(f"pool {self._pool}: no connection to {self._where()} within {limit_s:g} s") from error
-        except OSError as error:
-            raise ConnectError(f"pool {self._pool}: no connection to {self._where()}: {error}") from error
         finally:
-            self._opening -= 1
             if not opened:
-                self._admit()
-        spread = 0.8 + 0.4 * ((id(connection) >> 6) % _AGE_STEPS) / _AGE_STEPS
-        connection.use_until_s = connection.opened_at_s + self._limits.connection_age_s * spread
-        self._all.add(connection)
+                self.busy_count -= 1
+                self._connections.admit()
         return connection
-
-    def _where(self) -> str:
-        return f"{self.address.host}:{self.address.port}"
 
     async def _wait_for_room(self, *, in_front: bool) -> None:
         if len(self._waiting) >= self._limits.max_waiting_per_pool:
@@ -200,6 +203,8 @@ class Origin:
                 f"pool {self._pool}: {len(self._waiting)} requests wait for a connection already", retry_after_s=1
             )
         turn = self._loop.create_future()
+        if not self._waiting and self not in self._connections.queue:
+            self._connections.queue.append(self)
         if in_front:
             self._waiting.appendleft(turn)
         else:
@@ -208,34 +213,5 @@ class Origin:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._admit()  # the turn was given to nobody
+                self._connections.admit()  # the turn was given to nobody
             raise
-
-    def _admit(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-
-    def _discard(self, connection: Connection) -> None:
-        connection.close()
-        self._forget(connection)
-
-    def _lost(self, connection: Connection) -> None:
-        if connection in self._all:
-            if connection in self._idle:
-                self._idle.remove(connection)
-            self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        self._all.discard(connection)
-        self._admit()
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        now_s = self._loop.time()
-        while self._idle and now_s - self._idle[0].idle_since_s >= self._limits.idle_connection_s:
-            self._discard(self._idle.popleft())
-        if self._idle and not self._closed:
-            self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)

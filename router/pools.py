@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
 from botshard.http1.answers import line
 from botshard.sharding.ids import PoolName
 from botshard.sharding.routing import PoolRoute
+from router.connections import Connections, Place
 from router.heads import POOL
 from router.limits import Limits
 from router.metrics import PoolCounts
@@ -35,13 +37,24 @@ class PoolState:
 
 
 class Pools:
-    """The pools of the table in force; a pool that left it loses its connections and its metrics."""
+    """The pools of the table in force.
 
-    def __init__(self, limits: Limits) -> None:
+    A pool that left it loses its metrics, and a place where no pool is any more its connections.
+    """
+
+    def __init__(
+        self, limits: Limits, *, gateway: str | None = None, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        """`gateway`: where to connect for all pools, whatever the table says.
+
+        `tls` gives the context for each connection to an https URL; without it, the system's authorities.
+        """
         self._limits = limits
+        self._gateway = gateway
         # Made when the first pool with an https URL is connected to: reading all authorities takes a while.
-        self._tls = cache(ssl.create_default_context)
+        self._tls = tls or cache(ssl.create_default_context)
         self._pools: dict[PoolName, PoolState] = {}
+        self._connections: dict[Place, Connections] = {}
 
     def __getitem__(self, name: PoolName) -> PoolState:
         return self._pools[name]
@@ -62,24 +75,37 @@ class Pools:
         Raises: CallerError for a URL that cannot be connected to; nothing has changed then.
         """
         pools: dict[PoolName, PoolState] = {}
+        addresses = {name: Address.of_route(route, self._gateway) for name, route in routes.items()}
+        connections = self._connections_for(addresses.values())
         for name, route in routes.items():
             held = self._pools.get(name)
             if held is not None and held.route == route:
                 pools[name] = held
                 continue
-            state = PoolState(route, Origin(name, Address.of(route.url), self._limits, tls=self._tls))
+            address = addresses[name]
+            state = PoolState(route, Origin(name, address, self._limits, connections[address.place]))
             if held is not None:
                 state.counts = held.counts
             pools[name] = state
-        gone = [state for name, state in self._pools.items() if pools.get(name) is not state]
-        self._pools = pools
-        _close(gone)
+        gone = [left for place, left in self._connections.items() if place not in connections]
+        self._pools, self._connections = pools, connections
+        for left in gone:
+            left.close()
+
+    def _connections_for(self, addresses: Iterable[Address]) -> dict[Place, Connections]:
+        pools_at = Counter(address.place for address in addresses)
+        found = {}
+        for place, pools in pools_at.items():
+            found[place] = self._connections.get(place) or Connections(place, self._limits, tls=self._tls)
+            found[place].share(among=pools)
+        return found
+
+    @property
+    def shared(self) -> list[Connections]:
+        """Connections to places where more than one pool is."""
+        return [connections for connections in self._connections.values() if connections.is_shared]
 
     def close(self) -> None:
         """Close what is idle; nothing is kept alive from now on."""
-        _close(self._pools.values())
-
-
-def _close(states: Iterable[PoolState]) -> None:
-    for state in states:
-        state.origin.close()
+        for connections in self._connections.values():
+            connections.close()

@@ -15,11 +15,13 @@ from router.heads import RequestHead
 from router.table import BotRoute
 from router.upstream import Headers
 
-__all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids"]
+__all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids", "without_times"]
 
 _T = TypeVar("_T")
 _MAX_HEAD_BYTES: Final = 2048
 _IDS: Final = re.compile(rb"(?im)^(x-request-id|traceparent|tracestate): ([!-~]{1,128})\r\n")
+
+_TIMES: Final = re.compile(rb"(?im)^(?:date|x-envoy-upstream-service-time): [ -~]{1,64}\r\n")
 
 
 class Remembered(Generic[_T]):
@@ -103,3 +105,8 @@ def split_ids(lines: bytes, /) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Header lines without those that carry a request's own ids; and the ids, by name as it was written."""
     ids = _IDS.findall(lines)
     return (_IDS.sub(b"", lines), ids) if ids else (lines, ids)
+
+
+def without_times(lines: bytes, /) -> bytes:
+    """Header lines of a gateway's answer without those that differ from answer to answer, and are dropped anyway."""
+    return _TIMES.sub(b"", lines)

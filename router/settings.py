@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
+from botshard.sharding.groups import check_gateway
 from router.limits import Limits
 from router.telemetry.settings import VARIABLES as TELEMETRY
 from router.telemetry.settings import TelemetrySettings
@@ -28,6 +29,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
+    "ROUTER_GATEWAY": "http://host[:port] to connect to for all pools, whatever the table says; Host names the pool",
+    "ROUTER_MAX_CONNECTIONS_PER_GATEWAY": "connections to one address that several pools share (768)",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
     **TELEMETRY,
@@ -57,6 +60,8 @@ class Settings:
     """Processes that serve; None: this one, without a supervisor."""
     unknown: tuple[str, ...] = ()
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
+    gateway: str | None = None
+    """Where to connect for all pools; None: as the table says."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -75,6 +80,7 @@ class Settings:
             listen_fd=reader.fd("ROUTER_LISTEN_FD"),
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
+            gateway=reader.parsed("ROUTER_GATEWAY", _read_gateway, None, "http://host[:port], nothing behind it"),
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
             telemetry=TelemetrySettings.read(reader, environ),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
@@ -87,6 +93,12 @@ class Settings:
         return settings
 
 
+def _read_gateway(text: str) -> str | None:
+    if check_gateway(text) is not None:
+        raise ValueError(text)
+    return text
+
+
 def _read_limits(reader: EnvironReader) -> Limits:
     defaults = Limits()
     limits = Limits(
@@ -94,6 +106,9 @@ def _read_limits(reader: EnvironReader) -> Limits:
         max_held_bytes=reader.bytes("ROUTER_MAX_HELD_BODIES", defaults.max_held_bytes),
         max_connections_per_pool=reader.integer(
             "ROUTER_MAX_CONNECTIONS_PER_POOL", defaults.max_connections_per_pool, at_least=1, at_most=65_535
+        ),
+        max_connections_per_gateway=reader.integer(
+            "ROUTER_MAX_CONNECTIONS_PER_GATEWAY", defaults.max_connections_per_gateway, at_least=1, at_most=65_535
         ),
         connect_timeout_s=reader.seconds(
             "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0

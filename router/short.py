@@ -24,7 +24,7 @@ from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import PoolName
 from router.answers import Verdict, judge
 from router.heads import REQUEST_ID, forwarded_line, read_answer_head, read_request_head
-from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids
+from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids, without_times
 from router.request import BotRequest
 from router.targets import Target
 from router.telemetry.traceparent import TRACEPARENT
@@ -149,12 +149,14 @@ class ShortWay:
             head = read_request_head(headers, dict(headers))
             self._fields.keep(lines, KnownFields(headers, head, exchange.body_bytes))
 
-    def learn_answer(self, connection: Connection, data: bytes, id_line: bytes, /) -> None:
-        """An answer was read by the parser; `data` were its first bytes."""
+    def learn_answer(self, connection: Connection, data: bytes, id_line: bytes, /, *, of_gateway: bool) -> None:
+        """An answer was read by the parser; `data` were its first bytes, maybe `of_gateway`."""
         end = data.find(b"\r\n\r\n")
         if end < 0 or not connection.reusable or connection.status != _PLAIN_SUCCESS:
             return
         lines = data[: end + 2].replace(id_line, b"", 1)
+        if of_gateway:
+            lines = without_times(lines)
         if not self.answers.is_due(lines):
             return
         headers = [(name, value) for name, value in connection.headers if name != REQUEST_ID]
@@ -264,6 +266,8 @@ class _Trip(Exchange):
         known = way.answer_of(data[:end])
         if known is None:
             known = way.answer_of(data[:end].replace(self._id_line, b"", 1))
+        if known is None and self._pool.origin.address.is_gateway:
+            known = way.answer_of(without_times(data[:end].replace(self._id_line, b"", 1)))
         if known is None or len(data) - end - 2 != known.body_bytes or end < 2:
             self._go_long(data)
             return False
@@ -336,7 +340,8 @@ class _Trip(Exchange):
         )
         if answer is not None:
             connection, id_line = self._connection, self._id_line
-            connection.on_whole = lambda: way.learn_answer(connection, answer, id_line)
+            of_gateway = self._pool.origin.address.is_gateway
+            connection.on_whole = lambda: way.learn_answer(connection, answer, id_line, of_gateway=of_gateway)
         self.is_over = True
         self._data = b""
         self.link.replace(self, request)

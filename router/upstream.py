@@ -61,7 +61,6 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_on_lost",
         "_parser",
-        "_pool",
         "_read_paused",
         "_stray",
         "_transport",
@@ -74,6 +73,7 @@ class Connection(asyncio.Protocol):
         "idle_since_s",
         "on_whole",
         "opened_at_s",
+        "pool",
         "status",
         "use_until_s",
     )
@@ -86,7 +86,8 @@ class Connection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[Connection], None],
     ) -> None:
-        self._pool = pool
+        self.pool = pool
+        """Whose request it has, or had last."""
         self._limits = limits
         self._loop = loop
         self._on_lost = on_lost
@@ -128,7 +129,7 @@ class Connection(asyncio.Protocol):
         Raises: LostError where the connection has ended meanwhile.
         """
         if self.error is not None or self._transport is None:
-            raise LostError(f"pool {self._pool}: the connection has ended", stale=True)
+            raise LostError(f"pool {self.pool}: the connection has ended", stale=True)
         self._reset(head_only=head_only)
         self._is_used = True
         self._asker = asker
@@ -174,6 +175,10 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
+    def peek(self, at_most_bytes: int, /) -> bytes:
+        """The beginning of what `take` would give."""
+        return b"".join(self._chunks)[:at_most_bytes]
+
     @property
     def reusable(self) -> bool:
         """Whether another request can follow: the answer is whole, all was sent, and neither side wants to close."""
@@ -195,7 +200,7 @@ class Connection(asyncio.Protocol):
         """End the connection now, whatever is under way."""
         self._asker = self._trip = None
         if self.error is None:
-            self.error = LostError(f"pool {self._pool}: the connection was closed", stale=True)
+            self.error = LostError(f"pool {self.pool}: the connection was closed", stale=True)
         if self._transport is not None:
             self._transport.abort()
 
@@ -238,11 +243,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(InvalidAnswerError(f"pool {self._pool}: the answer is not HTTP/1.1: {error}"))
+            self._fail(InvalidAnswerError(f"pool {self.pool}: the answer is not HTTP/1.1: {error}"))
             return
         if self._head_bytes > self._limits.max_head_bytes and self._has_large_head():
             bound = self._limits.max_head_bytes
-            self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
+            self._fail(InvalidAnswerError(f"pool {self.pool}: the answer's head is larger than {bound} bytes"))
         elif self.has_head:
             if on_whole is not None and self.finished:
                 on_whole()
@@ -261,7 +266,7 @@ class Connection(asyncio.Protocol):
             self.finished = True
             self.tell()
         elif self._asker is None and self.error is None:
-            self.error = LostError(f"pool {self._pool}: the connection was closed", stale=True)
+            self.error = LostError(f"pool {self.pool}: the connection was closed", stale=True)
         return False
 
     def _is_framed(self) -> bool:
@@ -275,10 +280,10 @@ class Connection(asyncio.Protocol):
         if self.error is None:
             why = "closed" if exc is None else str(exc) or type(exc).__name__
             if self._asker is not None and self.has_head:
-                self.error = CutError(f"pool {self._pool}: the connection ended in the middle of its answer ({why})")
+                self.error = CutError(f"pool {self.pool}: the connection ended in the middle of its answer ({why})")
             else:
                 stale = self.exchanges > 1 and not self._head_bytes
-                self.error = LostError(f"pool {self._pool}: the connection ended before an answer ({why})", stale=stale)
+                self.error = LostError(f"pool {self.pool}: the connection ended before an answer ({why})", stale=stale)
         self._on_lost(self)
         self.tell()
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from botshard.sharding.catalog import FamilyKey
+from botshard.sharding.groups import RoutePolicy
 from botshard.sharding.hashing import HASH_BITS, shard_of
 from botshard.sharding.ids import Epoch, FamilyId, GroupName, PoolName, ShardIndex
 
@@ -34,6 +35,17 @@ class GroupRoute:
     realtime: bool
     request_timeout_s: float
     cold_start_timeout_s: float
+    policy: RoutePolicy | None = None
+    """By what routers choose among the pools of a shard; None: as `realtime` says."""
+    gateway: str | None = None
+    """Where to connect for all pools of the group, `http://host[:port]`; None: at each pool's own URL."""
+
+    @property
+    def chosen_by(self) -> RoutePolicy:
+        """The policy in force: realtime pools are all awake and share the load, of others as few as possible are."""
+        if self.policy is not None:
+            return self.policy
+        return RoutePolicy.LEAST_OUTSTANDING if self.realtime else RoutePolicy.FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,8 @@ class PoolRoute:
     """Base URL without a trailing slash, `http://host[:port]`."""
     group: GroupName
     family: FamilyId
+    gateway: str | None = None
+    """Where to connect to instead of the URL's host, which is then only named in the request (`Host`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,7 @@ class RoutingTable:
 
     def __post_init__(self) -> None:
         pools = {
-            name: PoolRoute(name, url, family.key.group, family.id)
+            name: PoolRoute(name, url, family.key.group, family.id, self._gateway_of(family))
             for family in self.families.values()
             for name, url in family.urls.items()
         }
@@ -131,6 +145,10 @@ class RoutingTable:
             lookup[family.id] = (HASH_BITS - family.bits, routes)
         object.__setattr__(self, "pools", pools)
         object.__setattr__(self, "_lookup", lookup)
+
+    def _gateway_of(self, family: FamilyRoutes) -> str | None:
+        group = self.groups.get(family.key.group)
+        return None if group is None else group.gateway
 
     def lookup(self, family: FamilyId, hash_of_bot: int, /) -> tuple[PoolRoute, ...]:
         """Pools that a request for the bot goes to, best first; empty where the family has no pool (yet)."""

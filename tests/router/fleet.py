@@ -67,6 +67,7 @@ class Fleet:
         request_timeout_s: float = 5.0,
         cold_start_timeout_s: float = 5.0,
         epoch: int | None = None,
+        gateway: str | None = None,
     ) -> RoutingTable:
         """A table in which every realtime bot lives in pools at all of `urls`, and sleepy ones likewise."""
         self.epoch = self.epoch + 1 if epoch is None else epoch
@@ -76,7 +77,7 @@ class Fleet:
                 routes = _family(key, {pool(ordinal, key): url for ordinal, url in enumerate(places)})
                 families[routes.id] = routes
         groups = {
-            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s)
+            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s, gateway=gateway)
             for key in (REALTIME, SLEEPY)
         }
         table = RoutingTable(Epoch(self.epoch), groups, families)

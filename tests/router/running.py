@@ -54,6 +54,7 @@ async def running_router(
     limits: Limits | None = None,
     poll_interval_s: float = 0.05,
     telemetry: TelemetrySettings | None = None,
+    gateway: str | None = None,
 ) -> AsyncIterator[RunningRouter]:
     """A router over the fleet's store, stopped at the end."""
     settings = Settings(
@@ -62,6 +63,7 @@ async def running_router(
         limits=limits or Limits(),
         drain_timeout_s=1.0,
         telemetry=telemetry or TelemetrySettings(),
+        gateway=gateway,
     )
     parts = assemble(settings, fleet.store)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -191,6 +192,8 @@ def test_every_setting_arrives() -> None:
             "ROUTER_MAX_BODY": "1Mi",
             "ROUTER_MAX_HELD_BODIES": "2Mi",
             "ROUTER_MAX_CONNECTIONS_PER_POOL": "7",
+            "ROUTER_MAX_CONNECTIONS_PER_GATEWAY": "8",
+            "ROUTER_GATEWAY": "http://kourier-internal.kourier-system",
             "ROUTER_CONNECT_TIMEOUT_S": "0.5",
             "ROUTER_DRAIN_TIMEOUT_S": "4",
             "ROUTER_ACCESS_LOG": "0.25",
@@ -204,11 +207,19 @@ def test_every_setting_arrives() -> None:
             "ROUTER_SERVICE_HOST": "10.0.0.1",
         }
     )
-    limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
+    limits = Limits(
+        max_body_bytes=1 << 20,
+        max_held_bytes=2 << 20,
+        max_connections_per_pool=7,
+        max_connections_per_gateway=8,
+        connect_timeout_s=0.5,
+    )
     telemetry = TelemetrySettings(0.25, 3, False, "http://collector:4318/v1/traces", 0.5)
-    assert settings == Settings(
+    gateway = "http://kourier-internal.kourier-system"
+    expected = Settings(
         "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, telemetry, True, "WARNING", 6, 3, ("ROUTER_SERVICE_HOST",)
     )
+    assert settings == replace(expected, gateway=gateway)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +232,9 @@ def test_every_setting_arrives() -> None:
         ("ROUTER_MAX_BODY", "-1"),
         ("ROUTER_MAX_HELD_BODIES", "1Ki"),
         ("ROUTER_MAX_CONNECTIONS_PER_POOL", "0"),
+        ("ROUTER_MAX_CONNECTIONS_PER_GATEWAY", "0"),
+        ("ROUTER_GATEWAY", "kourier:80"),
+        ("ROUTER_GATEWAY", "http://kourier/v2"),
         ("ROUTER_ACCESS_LOG", "yes"),
         ("ROUTER_ACCESS_LOG", "1.5"),
         ("ROUTER_TRACE_SHARE", "nan"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from router.connections import Connections
 from router.errors import CutError, InvalidAnswerError, LostError, UpstreamError
 from router.limits import Limits
 from router.origins import Address, Origin
@@ -94,6 +95,12 @@ class _News(asyncio.Event):
         self.set()
 
 
+def _origin(url: str) -> tuple[Origin, Connections]:
+    address = Address.of(url)
+    connections = Connections(address.place, Limits(), tls=ssl.create_default_context)
+    return Origin("pool", address, Limits(), connections), connections
+
+
 async def _fetch(origin: Origin, *, head_only: bool = False) -> tuple[int, bytes]:
     connection = await origin.acquire()
     news = _News()
@@ -131,12 +138,12 @@ def test_a_good_answer_is_read_as_it_was_meant(case: Case, split: int, loop: str
 
     async def test() -> None:
         async with upstream(answer) as server:
-            origin = Origin("pool", Address.of(server.url), Limits(), tls=ssl.create_default_context)
+            origin, connections = _origin(server.url)
             for _ in range(2):
                 assert (case.status, case.body) == await _fetch(origin, head_only=case.head_only)
                 await asyncio.sleep(0.01)  # bytes that come late are for the connection at rest
             assert server.connections == (1 if case.reused else 2)
-            origin.close()
+            connections.close()
 
     _in_loop(loop, test)
 
@@ -158,10 +165,10 @@ def test_a_broken_answer_is_an_error_and_its_connection_is_not_reused(name: str,
 
     async def test() -> None:
         async with upstream(answer) as server:
-            origin = Origin("pool", Address.of(server.url), Limits(), tls=ssl.create_default_context)
+            origin, connections = _origin(server.url)
             with pytest.raises(error, match="pool"):
                 await _fetch(origin)
             assert origin.open_count == 0
-            origin.close()
+            connections.close()
 
     _in_loop(loop, test)

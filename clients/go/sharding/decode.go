@@ -22,6 +22,10 @@ var (
 		"1 to 53 lower case letters, digits or '-', a letter first, no '-' last"}
 	poolURL = shape{regexp.MustCompile(`^https?://[!-.0-~]([!-~]*[!-.0-~])?$`),
 		"an http or https URL without a slash at its end"}
+	routePolicy = shape{regexp.MustCompile(`^(first|least-outstanding|response-time|device-memory)$`),
+		"one of first, least-outstanding, response-time, device-memory"}
+	gateway = shape{regexp.MustCompile(`^https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`),
+		"http://host[:port] or https://host[:port], nothing behind it"}
 	shardKey = regexp.MustCompile(`^(0|[1-9][0-9]{0,6})$`)
 )
 
@@ -63,11 +67,13 @@ func (d *decoding) read(top fields) {
 		if !groupName.pattern.MatchString(name) {
 			d.refuse(group.path, name, groupName.expected)
 		}
-		group.only("realtime", "requestTimeoutS", "coldStartTimeoutS")
+		group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy", "gateway")
 		d.table.groups[name] = Group{
 			Realtime:          group.boolean("realtime"),
 			RequestTimeoutS:   group.number("requestTimeoutS", 0.001),
 			ColdStartTimeoutS: group.number("coldStartTimeoutS", 0),
+			Policy:            group.optionalText("policy", routePolicy),
+			Gateway:           group.optionalText("gateway", gateway),
 		}
 	}
 	for i, entry := range top.list("families") {

@@ -30,6 +30,14 @@ const URL: Shape = {
   pattern: /^https?:\/\/[!-.0-~]([!-~]*[!-.0-~])?$/,
   expected: "an http or https URL without a slash at its end",
 };
+const POLICY: Shape = {
+  pattern: /^(first|least-outstanding|response-time|device-memory)$/,
+  expected: "one of first, least-outstanding, response-time, device-memory",
+};
+const GATEWAY: Shape = {
+  pattern: /^https?:\/\/([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$/,
+  expected: "http://host[:port] or https://host[:port], nothing behind it",
+};
 const SHARD = /^(0|[1-9][0-9]{0,6})$/;
 
 /**
@@ -60,11 +68,15 @@ function readGroups(all: Fields): Map<string, Group> {
   for (const name of all.members.keys()) {
     if (!GROUP.pattern.test(name)) refuse(all.at(name), name, GROUP.expected);
     const group = all.inner(name);
-    group.only("realtime", "requestTimeoutS", "coldStartTimeoutS");
+    group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy", "gateway");
+    const gateway = group.optionalText("gateway", GATEWAY);
+    const policy = group.optionalText("policy", POLICY);
     const read = {
       realtime: group.boolean("realtime"),
       requestTimeoutS: group.number("requestTimeoutS", 0.001),
       coldStartTimeoutS: group.number("coldStartTimeoutS", 0),
+      ...(policy === undefined ? {} : { policy }),
+      ...(gateway === undefined ? {} : { gateway }),
     };
     groups.set(name, Object.freeze(read));
   }

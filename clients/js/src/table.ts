@@ -16,6 +16,10 @@ export interface Group {
   readonly requestTimeoutS: number;
   /** Seconds more where its pool starts from zero. */
   readonly coldStartTimeoutS: number;
+  /** By what a pool of a shard is chosen; absent: as `realtime` says. */
+  readonly policy?: string;
+  /** Where to connect for its pools, whose URLs then only name hosts; absent: at each URL. */
+  readonly gateway?: string;
 }
 
 /** One family's part of a table. Shards with equal pools share one list. */
