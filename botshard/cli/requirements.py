@@ -43,6 +43,7 @@ REQUIREMENTS = (
     Requirement(("pyyaml",), "6.0"),
     Requirement(("fastapi",), "0.115", "router", purpose="the router"),
     Requirement(("httptools",), "0.6", "router", purpose="the router"),
+    Requirement(("pyjwt",), "2.10.1", "router", purpose="the router"),
     Requirement(("uvloop",), "0.21", "router", purpose="the router"),
     Requirement(("kserve",), "0.21", "runtime", "0.22", "the runtimes are tested with 0.21", "the pools"),
     Requirement(
