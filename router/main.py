@@ -47,8 +47,11 @@ _GC_THRESHOLD: Final = 20_000
 
 def main() -> int:
     """Run the router; returns the exit code: 0 stopped, 1 the world would not let it, 2 the settings are wrong."""
+    environ: Mapping[str, str] = os.environ
+    if "--open" in sys.argv[1:]:
+        environ = {**environ, "ROUTER_OPEN": "true"}
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read(environ)
     except InvalidDocumentError as error:
         configure_logs("router")
         return _refuse_settings(error)

@@ -41,6 +41,7 @@ REQUIREMENTS = (
     Requirement(("pydantic",), "2.9"),
     Requirement(("pysimdjson",), "7.0"),
     Requirement(("pyyaml",), "6.0"),
+    Requirement(("cryptography",), "44", "router", purpose="the router"),
     Requirement(("fastapi",), "0.115", "router", purpose="the router"),
     Requirement(("httptools",), "0.6", "router", purpose="the router"),
     Requirement(("pyjwt",), "2.10.1", "router", purpose="the router"),

@@ -7,6 +7,7 @@ and a bucket that is full and has nothing in flight is as good as a new one, so 
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -18,7 +19,9 @@ _SLACK_S: Final = 1e-6
 """Sums of many floats: who waits exactly as long as was said must not be refused for the last bit."""
 _SMOOTHING: Final = 0.2
 _LOOKED_AT: Final = 8
-"""Buckets that one new one looks at for one to forget."""
+"""Buckets that are looked at for one to forget."""
+_FORGOTTEN_AT_ONCE: Final = 2
+"""At most, for each that is new: more than one, so that what too many requests in flight have left is caught up with."""
 
 
 class Bucket:
@@ -76,8 +79,8 @@ class Bucket:
 class Buckets:
     """Buckets by name; those that were asked for longest ago are forgotten where there are too many.
 
-    What has nothing in flight goes, first of all what is full. So there are never more than `most`, and one for each
-    name that has something in flight.
+    What has nothing in flight goes, first of all what is full. So there are about as many as `most`, and those that
+    have something in flight, which other bounds keep few.
     """
 
     __slots__ = ("_buckets", "_most", "shares")
@@ -95,7 +98,7 @@ class Buckets:
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = Bucket(limit, shares=self.shares)
-            if len(self._buckets) > self._most:
+            for _ in range(min(_FORGOTTEN_AT_ONCE, len(self._buckets) - self._most)):
                 self._forget(name, now_s)
             return bucket
         self._buckets.move_to_end(name)
@@ -111,16 +114,13 @@ class Buckets:
                 bucket.follow(bucket.limit, shares=shares)
 
     def _forget(self, newest: str, now_s: float) -> None:
-        spare: str | None = None
-        for looked, (name, bucket) in enumerate(self._buckets.items()):
-            if name == newest:
-                break
-            if bucket.is_idle(now_s):
-                spare = name
-                break
-            if bucket.in_flight == 0 and spare is None:
-                spare = name
-            if spare is not None and looked >= _LOOKED_AT:
-                break
+        """Forget one that was asked for long ago, and has nothing in flight."""
+        oldest = [item for item in islice(self._buckets.items(), _LOOKED_AT) if item[0] != newest]
+        spare = next((name for name, bucket in oldest if bucket.is_idle(now_s)), None)
+        if spare is None:
+            spare = next((name for name, bucket in oldest if bucket.in_flight == 0), None)
         if spare is not None:
             del self._buckets[spare]
+            return
+        for name, _ in oldest:  # all of them in use: the next look is at others
+            self._buckets.move_to_end(name)

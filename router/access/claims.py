@@ -1,4 +1,4 @@
-"""What tokens must say. Here rather than with the code that verifies them, which a router without tokens never loads."""
+"""What tokens must say. Apart from the code that verifies them, which a router without tokens never loads."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _PRINCIPAL: Final = "botshard.principal"
 
 
 def guarded(app: Application, gate: Gate, *, metrics_open: bool) -> Application:
-    """`app` behind `gate`. A path that is not known to be open needs a key: a new one cannot be open by an oversight."""
+    """`app` behind `gate`. A path that is not known to be open needs a key: none is open by an oversight."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
