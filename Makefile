@@ -61,6 +61,7 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.lookup
 	$(bin)/python -m benchmarks.catalog_memory
 	$(bin)/python -m benchmarks.router_overhead
+	$(bin)/python -m benchmarks.router_workers
 	$(bin)/python -m benchmarks.pool
 	$(bin)/python -m benchmarks.overcommit
 	$(bin)/python -m benchmarks.cold

@@ -2,8 +2,9 @@
 
 An open loop: each stream asks its bots in turn at a fixed rate, whether or not answers come, and latency counts from
 the moment at which a request was due. A stream with a bound on open requests waits there, and makes up for nothing.
-Every request has a connection of its own and is asked once, so whatever fails, fails here. One line an answer goes to
-the file of results; a number alone says up to when all that was due is over.
+Every request is asked once, so whatever fails, fails here; on a connection of its own, or, where a stream is to keep
+them, on the one that was used last. One line an answer goes to the file of results; a number alone says up to when all
+that was due is over.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TextIO, TypeAlias, cast
 
 import uvloop
 
@@ -26,6 +27,8 @@ __all__ = ["main"]
 
 _PATIENCE_S = 30.0
 _TOLERANCE = 1e-3
+_KEPT_S = 0.15
+"""How long a kept connection is used again: less than a server that is about to end waits for a next request."""
 _FLUSH_S = 0.2
 _BOUND_S = 0.01
 """Between two looks whether a stream is below its bound again."""
@@ -39,15 +42,50 @@ class _Question:
     """Any of them is right."""
 
 
-class _Exchange(asyncio.Protocol):
-    """One request on one connection. `done` is told the status, what is wrong, and the Retry-After."""
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    name: str
+    rate_per_s: float
+    most_open: int
+    is_kept: bool
+    questions: Sequence[_Question]
 
-    def __init__(self, question: _Question, done: Callable[[int, str, str], None]) -> None:
+
+_Done: TypeAlias = Callable[[int, str, str], None]
+
+
+class _Connection(asyncio.Protocol):
+    """A connection, and the request that is under way on it. Whoever asked is told status, problem and Retry-After."""
+
+    def __init__(self, question: _Question, done: _Done, keep: Callable[[_Connection], None] | None) -> None:
+        self._keep = keep
+        self._transport: asyncio.Transport | None = None
+        self.idle_since_s = 0.0
+        self._begin(question, done)
+
+    def _begin(self, question: _Question, done: _Done) -> None:
         self._question = question
         self._done = done
         self._received = b""
         self._over = False
         self._timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._finish, 0, "no answer in time")
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the other side has kept it, as far as can be known here."""
+        is_open = self._transport is not None and not self._transport.is_closing()
+        return is_open and time.monotonic() < self.idle_since_s + _KEPT_S
+
+    def ask(self, question: _Question, done: _Done) -> None:
+        """The next one."""
+        assert self._transport is not None  # noqa: S101 - `is_usable` was asked
+        self._begin(question, done)
+        self._transport.write(question.request)
+
+    def close(self) -> None:
+        """Not to be used any more."""
+        if self._transport is not None:
+            self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -60,12 +98,13 @@ class _Exchange(asyncio.Protocol):
         if not length or len(body) < int(length):
             return
         status = int(head[9:12])
+        stays = _header(head, b"connection").lower() != "close"
         if status != 200:
-            self._finish(status, body.decode(errors="replace"), _header(head, b"retry-after"))
+            self._finish(status, body.decode(errors="replace"), _header(head, b"retry-after"), stays=stays)
         elif not _is_right(body, self._question.answers):
-            self._finish(status, "wrong: " + body.decode(errors="replace"))
+            self._finish(status, "wrong: " + body.decode(errors="replace"), stays=stays)
         else:
-            self._finish(status, "")
+            self._finish(status, "", stays=stays)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish(0, f"connection lost without an answer: {exc!r}" if exc else "connection closed without an answer")
@@ -74,14 +113,17 @@ class _Exchange(asyncio.Protocol):
         """There was no connection."""
         self._finish(0, f"no connection: {error!r}")
 
-    def _finish(self, status: int, problem: str, retry_after: str = "") -> None:
+    def _finish(self, status: int, problem: str, retry_after: str = "", *, stays: bool = False) -> None:
         if self._over:
             return
         self._over = True
         self._timer.cancel()
         self._done(status, problem, retry_after)
-        if hasattr(self, "_transport"):
-            self._transport.close()
+        if stays and self._keep is not None:
+            self.idle_since_s = time.monotonic()
+            self._keep(self)
+        else:
+            self.close()
 
 
 def _header(head: bytes, name: bytes) -> str:
@@ -108,14 +150,15 @@ class _Asker:
         self._loop = asyncio.get_running_loop()
         self._asking: set[asyncio.Task[None]] = set()
         self._open: list[float] = []
+        self._kept: list[_Connection] = []
         self._stopped = asyncio.Event()
         self._answered = asyncio.Event()
 
     def stop(self) -> None:
         self._stopped.set()
 
-    async def run(self, streams: Sequence[tuple[str, float, int, Sequence[_Question]]]) -> None:
-        asking = [asyncio.create_task(self._ask_on(*stream)) for stream in streams]
+    async def run(self, streams: Sequence[_Stream]) -> None:
+        asking = [asyncio.create_task(self._ask_on(stream)) for stream in streams]
         while not self._stopped.is_set():
             now_s = time.monotonic()
             self._results.write(f"{min(self._open, default=now_s)}\n")
@@ -126,8 +169,11 @@ class _Asker:
             self._answered.clear()
             await self._answered.wait()
         self._results.write(f"{time.monotonic()}\n")
+        for connection in self._kept:
+            connection.close()
 
-    async def _ask_on(self, name: str, rate_per_s: float, most_open: int, questions: Sequence[_Question]) -> None:
+    async def _ask_on(self, stream: _Stream) -> None:
+        name, rate_per_s, most_open, questions = stream.name, stream.rate_per_s, stream.most_open, stream.questions
         began_s, sent = time.monotonic(), 0
         while not self._stopped.is_set():
             if most_open and len(self._open) >= most_open:
@@ -142,16 +188,29 @@ class _Asker:
             question = questions[sent % len(questions)]
             sent += 1
             self._open.append(due_s)
-            task = self._loop.create_task(self._ask(question, partial(self._on_end, name, question.bot, due_s)))
+            done = partial(self._on_end, name, question.bot, due_s)
+            kept = self._kept_connection() if stream.is_kept else None
+            if kept is not None:
+                kept.ask(question, done)
+                continue
+            task = self._loop.create_task(self._ask(question, done, is_kept=stream.is_kept))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, question: _Question, done: Callable[[int, str, str], None]) -> None:
-        exchange = _Exchange(question, done)
+    def _kept_connection(self) -> _Connection | None:
+        while self._kept:
+            connection = self._kept.pop()
+            if connection.is_usable:
+                return connection
+            connection.close()
+        return None
+
+    async def _ask(self, question: _Question, done: _Done, *, is_kept: bool) -> None:
+        connection = _Connection(question, done, self._kept.append if is_kept else None)
         try:
-            await self._loop.create_connection(lambda: exchange, self._host, self._port)
+            await self._loop.create_connection(lambda: connection, self._host, self._port)
         except OSError as error:
-            exchange.refused(error)
+            connection.refused(error)
 
     def _on_end(self, stream: str, bot: str, due_s: float, status: int, problem: str, retry_after: str) -> None:
         self._open.remove(due_s)
@@ -173,10 +232,11 @@ def main() -> int:
     orders = json.loads(Path(sys.argv[1]).read_text())
     host, port = orders["host"], int(orders["port"])
     streams = [
-        (
+        _Stream(
             stream["name"],
             float(stream["ratePerS"]),
             int(stream["mostOpen"]),
+            bool(stream["isKept"]),
             [_Question(bot["id"], _request(host, bot), bot["answers"]) for bot in stream["bots"]],
         )
         for stream in orders["streams"]

@@ -57,6 +57,8 @@ class Stream:
     bots: Sequence[DrillBot]
     most_open: int = 0
     """While so many requests of all streams are open, it asks nothing; 0: it never waits."""
+    is_kept: bool = False
+    """Whether connections are used again, as clients mostly do; otherwise each request has one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def running_load(folder: Path, url: str, streams: Sequence[Stream], *, environ: 
                         "name": stream.name,
                         "ratePerS": stream.rate_per_s,
                         "mostOpen": stream.most_open,
+                        "isKept": stream.is_kept,
                         "bots": [
                             {"id": bot.id, "question": bot.question, "answers": [bot.answer, *bot.others]}
                             for bot in stream.bots

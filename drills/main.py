@@ -1,4 +1,4 @@
-"""`python -m drills [NAME…] [--rounds N] [--minutes N] [--seed S] [--json FILE]`: all but the soak, or those named.
+"""`python -m drills [NAME…] [--rounds N] [--seconds N] [--minutes N] [--seed S]`: all but the soak, or those named.
 
 Each starts a stack of its own, puts steady load on all its bots, does its harm, and compares what the load has seen
 with its bars. Progress goes to standard error, the table to standard output; the exit code is 1 where a bar is missed.
@@ -7,6 +7,7 @@ with its bars. Progress goes to standard error, the table to standard output; th
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from drills.place import say
 from drills.pool_killed import pool_killed
 from drills.reshard import controller_killed, reshard
 from drills.rolling import rolling_restart
+from drills.router import router_reloaded, store_gone, table_flips
 from drills.soak import soak
 from drills.verdict import none_row
 
@@ -34,6 +36,11 @@ DRILLS: dict[str, Callable[[Path, argparse.Namespace], list[Row]]] = {
         folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed
     ),
     "damage": lambda folder, chosen: damage(folder, rounds=max(1, chosen.rounds // 20), seed=chosen.seed),
+    "router-reloaded": lambda folder, chosen: router_reloaded(
+        folder, rounds=max(1, chosen.rounds // 5), seed=chosen.seed
+    ),
+    "store-gone": lambda folder, chosen: store_gone(folder, gone_s=chosen.seconds, seed=chosen.seed),
+    "table-flips": lambda folder, chosen: table_flips(folder, flips=math.ceil(chosen.seconds), seed=chosen.seed),
     "soak": lambda folder, chosen: soak(folder, minutes=chosen.minutes, seed=chosen.seed),
 }
 _BY_NAME_ALONE = frozenset({"soak"})
@@ -46,6 +53,7 @@ def main() -> int:
     options.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRILLS)}; none: all but soak")
     options.add_argument("--rounds", type=int, default=100, help="re-shards; the other drills take their share of it")
     options.add_argument("--minutes", type=float, default=30.0, help="of the soak")
+    options.add_argument("--seconds", type=float, default=60.0, help="without the store, and of a table each second")
     options.add_argument("--seed", type=int, default=1, help="of everything that is random")
     options.add_argument("--folder", type=Path, metavar="DIR", help="keep the stacks' folders and logs there")
     chosen = options.parse_args()

@@ -27,12 +27,14 @@ from botshard.store.urls import open_store
 from drills.bots import DrillBot, make_bots, with_versions
 from drills.load import Load, Stream, running_load
 
-__all__ = ["NON_REALTIME", "REALTIME", "GroupShape", "Place", "say", "set_up", "wait_until"]
+__all__ = ["KEPT", "NON_REALTIME", "REALTIME", "GroupShape", "Place", "say", "set_up", "wait_until"]
 
 T = TypeVar("T")
 
 REALTIME = GroupName("realtime")
 NON_REALTIME = GroupName("non-realtime")
+KEPT = "kept"
+"""The stream that asks bots over connections that are kept."""
 
 _GRACE_S = 2.0
 """How long pools answer for shards that have left them: routers of a stack on a folder look twice a second."""
@@ -72,6 +74,8 @@ class GroupShape:
     """Requests to all bots, while which are open this group's are asked nothing; 0: the load never waits."""
     versions: int = 0
     """Other versions that each bot has, which may be published while it is asked."""
+    kept_per_s: float = 0.0
+    """Requests a second over kept connections, besides those that have one of their own."""
 
 
 def say(text: str) -> None:
@@ -216,6 +220,11 @@ def set_up(
         place.apply()
         place.wait_until_ready()
         streams = [Stream(str(group), rates_per_s[group], made[group], shapes[group].most_open) for group in made]
+        streams += [
+            Stream(KEPT, shapes[group].kept_per_s, made[group], is_kept=True)
+            for group in made
+            if shapes[group].kept_per_s
+        ]
         with running_load(folder, url, streams, environ=environ) as place.load:
             place.load.watch(warm_up_s)
             yield place

@@ -2,6 +2,6 @@
 
 import sys
 
-from router.main import main
+from router.workers.main import main
 
 sys.exit(main())

@@ -13,7 +13,7 @@ import orjson
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 import botshard
@@ -31,6 +31,7 @@ from router.openapi import describe_bot_paths
 from router.pools import Pools
 from router.problems import Answer, problem_of, with_error_body
 from router.table import BotRoute, Routes
+from router.workers.crew import Crew
 
 __all__ = ["make_app"]
 
@@ -50,7 +51,7 @@ def make_app(
     pools: Pools,
     following: Following,
     *,
-    registry: CollectorRegistry,
+    crew: Crew,
     draining: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """The application behind the hot path."""
@@ -71,9 +72,14 @@ def make_app(
     _add_admin(app, routes, pools, following)
 
     @app.get("/metrics", tags=["operation"], response_class=Response)
-    def metrics() -> Response:
-        """Prometheus metrics; their number depends on pools, never on bots."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics() -> Response:
+        """Prometheus metrics of all workers; their number depends on pools, never on bots."""
+        return Response(await crew.metrics(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/admin/workers", tags=["operation"])
+    async def workers() -> Response:
+        """The processes that serve, and what each of them has in force and in flight."""
+        return _json({"workers": await crew.workers()})
 
     describe_bot_paths(app)
     return app

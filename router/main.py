@@ -1,4 +1,7 @@
-"""`python -m router`: reads the environment, puts the parts together, serves until it is told to stop."""
+"""A process that serves: reads the environment, puts the parts together, serves until it is told to stop.
+
+It is the router, or one worker of it; `router.workers.main` decides.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
+import signal
 import socket
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +38,9 @@ from router.pools import Pools
 from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
+from router.workers.crew import Alone, Crew
+from router.workers.link import Link
+from router.workers.wire import LINK_FD, SEATS, SUCCESSOR
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
@@ -43,13 +48,12 @@ _EXIT_CONFIGURATION: Final = 2
 _EXIT_WORLD: Final = 1
 _FIRST_LOOK_S: Final = 5.0
 _GC_THRESHOLD: Final = 20_000
+_LOOK_S: Final = 0.05
 
 
-def main() -> int:
-    """Run the router; returns the exit code: 0 stopped, 1 the world would not let it, 2 the settings are wrong."""
-    environ: Mapping[str, str] = os.environ
-    if "--open" in sys.argv[1:]:
-        environ = {**environ, "ROUTER_OPEN": "true"}
+def main(environ: Mapping[str, str]) -> int:
+    """Serve; returns the exit code: 0 stopped, 1 the world would not let it, 2 the settings are wrong."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if LINK_FD in environ else signal.SIG_DFL)  # the supervisor's
     try:
         settings = Settings.read(environ)
     except InvalidDocumentError as error:
@@ -57,17 +61,17 @@ def main() -> int:
         return _refuse_settings(error)
     configure_logs("router", as_json=settings.log_as_json, level=settings.log_level)
     log = logging.getLogger("router")
-    if settings.unknown:
+    if settings.unknown and LINK_FD not in environ:
         log.warning("unknown settings are ignored", extra=fields(names=", ".join(settings.unknown)))
     try:
-        store = open_store(settings.store_url, os.environ, make=False)
+        store = open_store(settings.store_url, environ, make=False)
     except InvalidDocumentError as error:
         return _refuse_settings(error)
     except WorldError as error:
         log.error("store cannot be opened", extra=fields(why=str(error)))  # noqa: TRY400 - a message, not a traceback
         return _EXIT_WORLD
     try:
-        code: int = uvloop.run(_run(settings, store, os.environ))
+        code: int = uvloop.run(_run(settings, store, environ))
     finally:
         store.close()
     return code
@@ -90,18 +94,31 @@ class Router:
     counts: RouterCounts
     account: BodyAccount
     server: Server
+    crew: Crew
 
 
 def assemble(
-    settings: Settings, store: ObjectStore, *, on_stop: Callable[[], None] = lambda: None, workers: int = 1
+    settings: Settings,
+    store: ObjectStore,
+    *,
+    on_stop: Callable[[], None] = lambda: None,
+    link_fd: int | None = None,
+    seats: Sequence[int] = (),
+    is_successor: bool = False,
 ) -> Router:
-    """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain.
+    """Put a router together; inside a running loop.
 
-    `workers`: processes like this one that clients are spread over.
+    Args:
+        settings: of the router.
+        store: that it follows.
+        on_stop: called once when it begins to drain.
+        link_fd: of the wire to its supervisor; None: there is none.
+        seats: listening sockets of the other workers.
+        is_successor: it does not begin before it can route.
 
     Raises: InvalidDocumentError for files of the settings that cannot be used.
     """
-    access = make_access(settings.access, settings.tls, store, workers=workers)
+    access = make_access(settings.access, settings.tls, store, workers=settings.workers or 1)
     counts = RouterCounts()
     if access.gate is not None:
         counts.limited = access.gate.limited
@@ -120,6 +137,13 @@ def assemble(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
+
+    def about() -> dict[str, object]:
+        epoch = None if routes.table is None else routes.table.epoch
+        in_flight = sum(pool.outstanding for pool in pools)
+        return {"ready": routes.ready, "epoch": epoch, "bots": len(routes.bots), "inFlight": in_flight}
+
+    crew = Alone(registry, about) if link_fd is None else Link(link_fd, seats, registry, about)
     way = Forwarding(routes, pools, following, counts)
     front = Front(
         way,
@@ -130,29 +154,40 @@ def assemble(
         gate=access.gate,
     )
     server = Server(
-        access.guarded(make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping)),
+        access.guarded(make_app(routes, pools, following, crew=crew, draining=lambda: server.stopping)),
         front,
         limits=settings.limits,
         drain_timeout_s=settings.drain_timeout_s,
         # Whoever waits in the queue of a router that was restarted must not be told that it knows nothing yet.
-        begin=lambda: _first_look(following),
+        begin=lambda: _until_routable(routes, following) if is_successor else _first_look(following),
         on_stop=on_stop,
-        tls=access.listening,
+        is_worker=link_fd is not None,
     )
-    return Router(routes, pools, following, counts, account, server)
+    server.tls = access.listening
+    return Router(routes, pools, following, counts, account, server, crew)
 
 
 async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
-    """Serve on `listening` until the server is stopped; `on_ready` is called once the store was looked at."""
+    """Serve on `listening` until the server is stopped; `on_ready` is called once it accepts."""
     router.following.start()
     serving = asyncio.create_task(router.server.serve(sockets=[listening]))
+    accepting = asyncio.create_task(router.server.accepts.wait())
     try:
-        await _first_look(router.following)
-        on_ready()
+        await asyncio.wait((serving, accepting), return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            on_ready()
         await serving
     finally:
+        accepting.cancel()
         await router.following.stop()
         router.pools.close()
+
+
+async def _until_routable(routes: Routes, following: Following) -> None:
+    """One that takes over from a worker that routes must not know less: its supervisor bounds how long that takes."""
+    await following.tried()
+    while not routes.ready:  # noqa: ASYNC110 - a store that is away, or a table that is to come
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _first_look(following: Following) -> None:
@@ -180,6 +215,7 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
     def stopping() -> None:
         log.info("router stops", extra=fields(in_flight=sum(pool.outstanding for pool in router.pools)))
         notifier.stopping()
+        router.crew.stopping()
 
     def ready() -> None:
         # What is here now stays: the collector need not look at it again and again. Requests make few cycles.
@@ -188,9 +224,13 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
         log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
         notifier.ready()
+        router.crew.serving()
 
+    link_fd = int(environ[LINK_FD]) if LINK_FD in environ else None
+    seats = [int(number) for number in environ.get(SEATS, "").split() if int(number) != settings.listen_fd]
+    is_successor = bool(environ.get(SUCCESSOR))
     try:
-        router = assemble(settings, store, on_stop=stopping)
+        router = assemble(settings, store, on_stop=stopping, link_fd=link_fd, seats=seats, is_successor=is_successor)
     except InvalidDocumentError as error:
         listening.close()
         return _refuse_settings(error)
@@ -201,7 +241,9 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
 
     if settings.lifeline_fd is not None:
         watch_lifeline(settings.lifeline_fd, stack_gone)
+    await router.crew.open(router.server)
     await serve(router, listening, on_ready=ready)
+    await router.crew.close()
     notifier.close()
     log.info("router stopped")
     return 0
@@ -216,7 +258,3 @@ def _gauges(routes: Routes, account: BodyAccount) -> dict[str, float]:
         "held_body_bytes": account.held_bytes,
         "ready": routes.ready,
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,10 +19,11 @@ from botshard.logs import fields
 from router.front import Front
 from router.limits import Limits
 from router.short import ShortWay
+from router.workers.listening import bound_socket, inherited_socket
 
 __all__ = ["Server", "listening_socket"]
 
-_BACKLOG = 2048
+_PATIENCE_S = 3.0
 
 
 class Server:
@@ -37,22 +38,30 @@ class Server:
         drain_timeout_s: float,
         begin: Callable[[], Awaitable[None]],
         on_stop: Callable[[], None],
-        tls: ssl.SSLContext | None = None,
+        is_worker: bool = False,
     ) -> None:
         """Connections are accepted once `begin` has returned; until then they wait in the socket's queue.
 
-        `tls`: clients come over TLS.
+        A worker that gets a signal by hand retires: its supervisor, which tells it over the wire when all are to stop,
+        takes its place.
         """
-        self._tls = tls
+        self.tls: ssl.SSLContext | None = None
+        """Set before `serve`: clients come over TLS."""
         self._http = Http1Server(
             _with_head(app), recognise=front.recognise, refuse=front.refuse, limits=connection_limits(limits)
         )
         if not front.tells_all:
             self._http.shortcut = ShortWay(front, self._http.clock)
         self._drain_timeout_s = drain_timeout_s
+        self._on_signal = self.retire if is_worker else self.stop
         self._begin = begin
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
+        self._told: set[str] = set()
+        self._patience_s: float | None = None
+        self._covered: dict[int, socket.socket] = {}
+        self.accepts = asyncio.Event()
+        """Set once connections are accepted."""
 
     @property
     def stopping(self) -> bool:
@@ -66,9 +75,33 @@ class Server:
 
     def stop(self) -> None:
         """Finish what is under way, then end; told twice: end now."""
-        if self._stopping.is_set():
-            self._http.abort()
+        self._end("stop", None)
+
+    def retire(self) -> None:
+        """The same with more patience for idle connections: another worker serves, and nobody waits for this one."""
+        self._end("retire", _PATIENCE_S)
+
+    async def cover(self, number: int, sock: socket.socket, /) -> None:
+        """Accept on another worker's socket too, which is taken."""
+        if self._stopping.is_set() or number in self._covered:
+            sock.close()
             return
+        self._covered[number] = sock
+        await self._http.listen([sock], tls=self.tls)
+
+    def uncover(self, number: int, /) -> None:
+        """Leave it to its own worker again."""
+        sock = self._covered.pop(number, None)
+        if sock is not None:
+            self._http.leave(sock)
+
+    def _end(self, how: str, patience_s: float | None) -> None:
+        if how in self._told:
+            self._http.abort()
+        self._told.add(how)  # once each is no haste: whoever stops a group of processes tells all, as a supervisor does
+        if self._stopping.is_set():
+            return
+        self._patience_s = patience_s
         self._stopping.set()
         self._on_stop()
 
@@ -81,9 +114,10 @@ class Server:
             if not beginning.done():
                 beginning.cancel()
             # Also when it is stopped already: what was sent before anybody could know of it is answered.
-            await self._http.listen(sockets, tls=self._tls)
+            await self._http.listen(sockets, tls=self.tls)
+            self.accepts.set()
             await stopping
-            cut_off = await self._http.drain(self._drain_timeout_s)
+            cut_off = await self._http.drain(self._drain_timeout_s, patience_s=self._patience_s)
         if cut_off:
             event = fields(connections=cut_off, after_s=self._drain_timeout_s)
             logging.getLogger("router").warning("requests cut off at the end", extra=event)
@@ -93,7 +127,7 @@ class Server:
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self._on_signal)
         try:
             yield
         finally:
@@ -126,15 +160,4 @@ def listening_socket(*, host: str, port: int, fd: int | None) -> socket.socket:
 
     Raises: OSError.
     """
-    if fd is not None:
-        return socket.socket(fileno=fd)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(_BACKLOG)
-    except OSError:
-        found.close()
-        raise
-    return found
+    return bound_socket(host=host, port=port) if fd is None else inherited_socket(fd)

@@ -15,12 +15,15 @@ __all__ = ["VARIABLES", "Settings"]
 
 _DEFAULT_POLL_FILE_S: Final = 0.5
 _DEFAULT_POLL_S3_S: Final = 1.0
+_MOST_WORKERS: Final = 256
 
 VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_STORE_URL": "where catalog and routing table are: file:///folder or s3://bucket/prefix?endpoint=…; needed",
     "ROUTER_HOST": "address to listen on (127.0.0.1)",
     "ROUTER_PORT": "port to listen on (8080); 0: any free one, which the log names",
     "ROUTER_LISTEN_FD": "an inherited listening socket, instead of host and port",
+    "ROUTER_WORKERS": "processes that serve, with a supervisor above them; unset: one process alone",
+    "ROUTER_ENV_FILE": "file of lines NAME=value with further settings, read at the start and at each reload",
     "ROUTER_POLL_INTERVAL_S": "seconds between polls of the store (0.5 for a folder, 1 for S3)",
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
@@ -51,6 +54,8 @@ class Settings:
     log_level: str = "INFO"
     lifeline_fd: int | None = None
     """A pipe whose end is the order to end."""
+    workers: int | None = None
+    """Processes that serve; None: this one, without a supervisor."""
     unknown: tuple[str, ...] = ()
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
     access: AccessSettings = field(default_factory=AccessSettings)
@@ -80,6 +85,7 @@ class Settings:
             access=AccessSettings.read(reader),
             tls=TlsSettings.read(reader),
             lifeline_fd=reader.fd(LIFELINE_FD),
+            workers=reader.integer("ROUTER_WORKERS", 0, at_least=1, at_most=_MOST_WORKERS) or None,
             unknown=tuple(sorted(name for name in environ if name.startswith("ROUTER_") and name not in VARIABLES)),
         )
         reader.finish("environment of the router")

@@ -51,6 +51,10 @@ def up(
         bool,
         typer.Option("--open-to-network", help="Listen beyond loopback: anybody there may ask bots."),
     ] = False,
+    router_workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of the router, under a supervisor. Without: one process alone."),
+    ] = None,
     cache: Annotated[
         str, typer.Option(help="Bound on FOLDER/cache, such as 20Gi; what was used longest ago goes. Without: none.")
     ] = "",
@@ -81,6 +85,7 @@ def up(
         group_files=_group_files(groups),
         host=host,
         port=port,
+        router_workers=router_workers,
         cache_bytes=_bytes(cache),
         log_format=log_format,
         log_level=log_level.upper(),

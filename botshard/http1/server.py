@@ -61,6 +61,13 @@ class Http1Server:
             )
             self._listeners.append((server, sock))
 
+    def leave(self, sock: socket.socket, /) -> None:
+        """Accept no more on one of the sockets, and close it; its connections go on."""
+        for listener in [found for found in self._listeners if found[1] is sock]:
+            self._listeners.remove(listener)
+            listener[0].close()
+            sock.close()
+
     def abort(self) -> None:
         """End every connection now; nothing more is answered."""
         for connection in list(self.connections):
@@ -72,10 +79,11 @@ class Http1Server:
         if not self.connections:
             self._empty.set()
 
-    async def drain(self, grace_s: float) -> int:
+    async def drain(self, grace_s: float, *, patience_s: float | None = None) -> int:
         """Accept nothing, close what is idle, answer what is in flight; how many were cut off after `grace_s`.
 
-        Only this process's end of the sockets is closed: others that share them go on accepting.
+        Only this process's end of the sockets is closed: others that share them go on accepting. `patience_s` is how
+        long an idle connection may still ask, where that is not what the limits say.
         """
         self.is_draining = True
         self.shortcut = None
@@ -85,6 +93,8 @@ class Http1Server:
         self._listeners.clear()
         deadline_s = self.loop.time() + grace_s
         next_s, first_s = self.limits.next_request_s, self.limits.first_request_s
+        if patience_s is not None:
+            next_s = first_s = min(patience_s, grace_s)
         await self._wait_empty(next_s)
         for connection in list(self.connections):
             connection.end_idle(fresh=False)

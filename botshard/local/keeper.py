@@ -206,6 +206,8 @@ class Keeper:
             "ROUTER_OPEN": "true",
             "BOTSHARD_LIFELINE_FD": str(self._lifeline),
         }
+        if self._settings.router_workers is not None:
+            environ["ROUTER_WORKERS"] = str(self._settings.router_workers)
         fds = [listener.fileno(), self._lifeline]
         return Program("router", "router", environ, fds, self._loop, self._remember)
 

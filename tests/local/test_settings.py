@@ -24,6 +24,7 @@ _PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
         group_files=st.lists(_PATHS, max_size=3).map(tuple),
         host=st.sampled_from(["127.0.0.1", "::1"]),
         port=st.integers(0, 65535),
+        router_workers=st.none() | st.integers(1, 64),
         cache_bytes=st.none() | st.integers(1, 2**50),
         log_format=st.sampled_from(["text", "json"]),
         log_level=st.sampled_from(["DEBUG", "INFO"]),

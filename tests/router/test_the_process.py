@@ -7,73 +7,19 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
-from botshard.notify import Notice, parse_notice
 from botshard.sharding.errors import InvalidDocumentError
 from router.limits import Limits
 from router.settings import VARIABLES, Settings
 from tests.router.fleet import Fleet
+from tests.router.processes import ROOT, Process, Processes
 from tests.router.upstreams import Call, infer_answer, upstream
 from tests.waiting import eventually
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Process:
-    """A router process and what it says."""
-
-    popen: subprocess.Popen[str]
-    port: int
-    notices: socket.socket
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def next_notice(self) -> Notice | None:
-        return parse_notice(self.notices.recv(4096))
-
-    def end(self) -> str:
-        """Wait for its end; its log."""
-        _, log = self.popen.communicate(timeout=15)
-        return log
-
-
-class Processes:
-    """Starts routers; ends what is left."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._started: list[Process] = []
-
-    def start(self, *, fds: tuple[int, ...] = (), port: int = 0, **environ: str) -> Process:
-        address = self._folder / f"notify-{len(self._started)}"
-        notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        notices.bind(str(address))
-        notices.settimeout(15)
-        command = [sys.executable, "-m", "router"]
-        variables = {"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(address), "PYTHONPATH": str(ROOT), **environ}
-        popen = subprocess.Popen(
-            command, env=variables, cwd=ROOT, pass_fds=fds, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        process = Process(popen, port, notices)
-        self._started.append(process)
-        return process
-
-    def close(self) -> None:
-        for process in self._started:
-            if process.popen.poll() is None:
-                process.popen.kill()
-            process.popen.communicate()
-            process.notices.close()
 
 
 @pytest.fixture
@@ -238,6 +184,8 @@ def test_every_setting_arrives() -> None:
             "ROUTER_HOST": "0.0.0.0",
             "ROUTER_PORT": "9",
             "ROUTER_LISTEN_FD": "5",
+            "ROUTER_WORKERS": "3",
+            "ROUTER_ENV_FILE": "/settings",
             "ROUTER_POLL_INTERVAL_S": "2",
             "ROUTER_MAX_BODY": "1Mi",
             "ROUTER_MAX_HELD_BODIES": "2Mi",
@@ -253,7 +201,7 @@ def test_every_setting_arrives() -> None:
     )
     limits = Limits(max_body_bytes=1 << 20, max_held_bytes=2 << 20, max_connections_per_pool=7, connect_timeout_s=0.5)
     assert settings == Settings(
-        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, ("ROUTER_SERVICE_HOST",)
+        "file:///x", "0.0.0.0", 9, 5, 2.0, limits, 4.0, True, True, "WARNING", 6, 3, ("ROUTER_SERVICE_HOST",)
     )
 
 
@@ -269,6 +217,7 @@ def test_every_setting_arrives() -> None:
         ("ROUTER_MAX_CONNECTIONS_PER_POOL", "0"),
         ("ROUTER_ACCESS_LOG", "yes"),
         ("ROUTER_LOG_LEVEL", "loud"),
+        ("ROUTER_WORKERS", "0"),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from drills.place import NON_REALTIME, REALTIME, GroupShape, Place, set_up
 from drills.pool_killed import kill_pools_in
 from drills.reshard import reshard_in
 from drills.rolling import roll_in
+from drills.router import flip_in, reload_in, store_gone_in
 from drills.soak import SHAPES, soak_in
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
@@ -21,11 +23,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A stack of two pool groups under load, every answer checked."""
     with set_up(
         tmp_path_factory.mktemp("drills"),
-        shapes={REALTIME: GroupShape(bots=16), NON_REALTIME: GroupShape(bots=6)},
+        shapes={REALTIME: GroupShape(bots=16, kept_per_s=30.0), NON_REALTIME: GroupShape(bots=6)},
         bots={REALTIME: 20, NON_REALTIME: 4},
         rates_per_s={REALTIME: 60.0, NON_REALTIME: 10.0},
         seed=1,
         warm_up_s=0.5,
+        environ={**os.environ, "ROUTER_WORKERS": "2"},
     ) as place:
         yield place
 
@@ -61,6 +64,21 @@ def test_re_shards_whose_controller_is_killed(place: Place) -> None:
 def test_all_that_runs_is_replaced_under_load(place: Place) -> None:
     """`botshard roll` leaves no process of before but the front, and costs no request."""
     assert not _missed(roll_in(place, rounds=1, calm_s=0))
+
+
+def test_the_router_is_reloaded_under_load(place: Place) -> None:
+    """Other workers take over from those that serve, on kept connections and new ones, and no request fails."""
+    assert not _missed(reload_in(place, rounds=3))
+
+
+def test_the_store_is_gone_under_load(place: Place) -> None:
+    """What is served is served on by what was read last."""
+    assert not _missed(store_gone_in(place, gone_s=2.0))
+
+
+def test_another_table_each_second(place: Place) -> None:
+    """Whoever is behind reads it when it is asked; nobody is told of it before, and no request fails."""
+    assert not _missed(flip_in(place, flips=4))
 
 
 def test_a_pool_that_is_killed_harms_its_own_bots_at_most(place: Place) -> None:
