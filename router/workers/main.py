@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
         "--open",
         action="store_const",
         const="true",
-        help="listen beyond loopback although nobody is asked (ROUTER_OPEN)",
+        help=f"beyond loopback although nobody is asked ({_OPEN})",
     )
     parser.add_argument("--env-file", metavar="FILE", help=f"file with further settings ({_ENV_FILE})")
     chosen = parser.parse_args(arguments)
@@ -113,24 +114,32 @@ def _refuse(error: InvalidDocumentError) -> int:
     return _EXIT_CONFIGURATION
 
 
+def _listen(settings: Settings, count: int) -> list[socket.socket]:
+    """Sockets for so many workers. Raises: OSError; InvalidDocumentError where they would be open to a network."""
+    if settings.listen_fd is None:
+        sockets = shared_sockets(host=settings.host, port=settings.port, count=count)
+    else:
+        sockets = [inherited_socket(settings.listen_fd)] * count
+    try:
+        refuse_open(sockets[0], settings.access)
+    except InvalidDocumentError:
+        for sock in set(sockets):
+            sock.close()
+        raise
+    return sockets
+
+
 async def _supervise(settings: Settings, own: Mapping[str, str], environ: Mapping[str, str]) -> int:
     log = logging.getLogger("router")
     count = settings.workers or 1
     try:
-        if settings.listen_fd is None:
-            sockets = shared_sockets(host=settings.host, port=settings.port, count=count)
-        else:
-            sockets = [inherited_socket(settings.listen_fd)] * count
+        sockets = _listen(settings, count)
+    except InvalidDocumentError as error:
+        return _refuse(error)
     except OSError as error:
         where = f"fd {settings.listen_fd}" if settings.listen_fd is not None else f"{settings.host}:{settings.port}"
         log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
         return _EXIT_WORLD
-    try:
-        refuse_open(sockets[0], settings.access)
-    except InvalidDocumentError as error:
-        for sock in set(sockets):
-            sock.close()
-        return _refuse(error)
     host, port = sockets[0].getsockname()[:2]
     notifier = Notifier(environ)
     held = {**environ}

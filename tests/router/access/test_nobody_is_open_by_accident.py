@@ -35,10 +35,11 @@ def _start(*arguments: str, fds: tuple[int, ...] = (), **environ: str) -> subpro
     )
 
 
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_an_open_router_on_a_network_is_refused(fleet: Fleet, host: str) -> None:
-    """Exit code 2, one sentence that names the way out, no traceback."""
-    process = _start(ROUTER_STORE_URL=fleet.url, ROUTER_HOST=host)
+def test_an_open_router_on_a_network_is_refused(fleet: Fleet, host: str, arguments: tuple[str, ...]) -> None:
+    """Exit code 2, one sentence that names the way out, no traceback; a supervisor says so before any worker."""
+    process = _start(*arguments, ROUTER_STORE_URL=fleet.url, ROUTER_HOST=host)
     _, log = process.communicate(timeout=30)
     assert process.returncode == 2
     assert "ROUTER_OPEN=true" in log
@@ -51,6 +52,7 @@ def test_an_open_router_on_a_network_is_refused(fleet: Fleet, host: str) -> None
     [
         pytest.param((), {"ROUTER_OPEN": "true"}, id="variable"),
         pytest.param(("--open",), {}, id="option"),
+        pytest.param(("--open", "--workers", "2"), {}, id="workers"),
         pytest.param((), {"ROUTER_ACCESS": "on"}, id="access control"),
     ],
 )
