@@ -23,7 +23,7 @@ async def find_bot(bot_id: BotId, /, *, routes: Routes, following: Following) ->
         route = await following.look_up(bot_id)
     entry = await following.entry(bot_id)
     if route is None and entry is None:
-        raise UnknownBotError(f"bot {bot_id[:128]!r} does not exist")
+        raise UnknownBotError.of(bot_id)
     return route, entry
 
 

@@ -12,9 +12,10 @@ from botshard.http1.answers import Answer, line
 from botshard.logs import fields
 from botshard.sharding.errors import ShardingError
 from router import problems
+from router.access.gate import SECRET_FIELDS, Gate
 from router.errors import ClientGoneError, CutError, DeadlineError, InvalidAnswerError
 from router.forwarding import Forwarding
-from router.heads import EPOCH, REQUEST_ID
+from router.heads import EPOCH, REQUEST_ID, dropped_with
 from router.limits import BodyAccount, Limits
 from router.metrics import BUCKETS_S, Outcome, RouterCounts
 from router.pools import PoolState
@@ -41,8 +42,22 @@ class Front:
         counts: RouterCounts,
         telemetry: Telemetry,
         refusals: RefusalLog,
+        gate: Gate | None = None,
     ) -> None:
-        """`refusals` is told of what fails."""
+        """What all requests share.
+
+        Args:
+            way: to pools.
+            limits: of one request, and of all.
+            account: of the bytes that are held.
+            counts: of what never has a pool.
+            telemetry: is told of each request that somebody wants to know of.
+            refusals: is told of what fails.
+            gate: what every request passes; None: access control is off.
+        """
+        self.gate = gate
+        self.dropped = dropped_with(frozenset() if gate is None else SECRET_FIELDS)
+        """Headers of clients that do not go on to pools."""
         self.way = way
         self.routes = way.routes
         self.limits = limits

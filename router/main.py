@@ -26,6 +26,8 @@ from botshard.store.base import ObjectStore
 from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
+from router.access.assembly import make_access
+from router.access.openness import refuse_open
 from router.app import make_app
 from router.following import Following
 from router.forwarding import Forwarding
@@ -120,11 +122,14 @@ def assemble(
         seats: listening sockets of the other workers.
         is_successor: it does not begin before it can route.
 
-    Raises: MissingExtraError.
+    Raises: MissingExtraError, InvalidDocumentError for files of the settings that cannot be used.
     """
+    access = make_access(settings.access, settings.tls, store, workers=settings.workers or 1)
     counts = RouterCounts()
-    routes = Routes()
-    pools = Pools(settings.limits, gateway=settings.gateway)
+    if access.gate is not None:
+        counts.limited = access.gate.limited
+    routes = Routes(tenants=settings.access.is_on)
+    pools = Pools(settings.limits, gateway=settings.gateway, tls=access.upstream)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,
@@ -133,6 +138,7 @@ def assemble(
         catalog=CatalogFollower(store, keep=routes.served.keep),
         counts=counts,
         poll_interval_s=settings.poll_interval_s,
+        besides=access.followed,
     )
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -169,11 +175,12 @@ def assemble(
         counts=counts,
         telemetry=telemetry,
         refusals=refusals,
+        gate=access.gate,
     )
     app = make_app(routes, pools, following, crew=crew, draining=lambda: server.stopping)
     add_telemetry(app, routes, pools, following, telemetry=telemetry, limits=settings.limits)
     server = Server(
-        app,
+        access.guarded(app),
         front,
         limits=settings.limits,
         drain_timeout_s=settings.drain_timeout_s,
@@ -182,6 +189,7 @@ def assemble(
         on_stop=on_stop,
         is_worker=link_fd is not None,
     )
+    server.tls = access.listening
     return Router(routes, pools, following, counts, account, server, telemetry, crew)
 
 
@@ -223,6 +231,11 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         where = f"fd {settings.listen_fd}" if settings.listen_fd is not None else f"{settings.host}:{settings.port}"
         log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
         return _EXIT_WORLD
+    try:
+        refuse_open(listening, settings.access)
+    except InvalidDocumentError as error:
+        listening.close()
+        return _refuse_settings(error)
     host, port = listening.getsockname()[:2]
     notifier = Notifier(environ)
 
@@ -248,6 +261,9 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
     except MissingExtraError as error:
         log.error("cannot trace", extra=fields(why=str(error)))  # noqa: TRY400 - a message, not a traceback
         return _EXIT_CONFIGURATION
+    except InvalidDocumentError as error:
+        listening.close()
+        return _refuse_settings(error)
 
     def stack_gone() -> None:
         log.info("stack gone, stopping")

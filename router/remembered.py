@@ -11,6 +11,7 @@ import re
 from typing import Any, Final, Generic, TypeVar
 
 from botshard.sharding.routing import PoolRoute
+from router.access.principal import Principal
 from router.heads import RequestHead
 from router.table import BotRoute
 from router.upstream import Headers
@@ -75,7 +76,7 @@ class KnownLine:
 class KnownFields:
     """All other lines of a request's head, but those that carry ids."""
 
-    __slots__ = ("body_bytes", "head", "headers", "sent")
+    __slots__ = ("body_bytes", "head", "headers", "principal", "sent")
 
     def __init__(self, headers: Headers, head: RequestHead, body_bytes: int) -> None:
         self.headers = headers
@@ -83,6 +84,8 @@ class KnownFields:
         self.body_bytes = body_bytes
         self.sent: dict[str, bytes] = {}
         """What goes on of it, by the client's address."""
+        self.principal: Principal | None = None
+        """Who asks, as the gate knew them last."""
 
 
 class KnownAnswer:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import Any
 
@@ -44,6 +45,8 @@ class Server:
         A worker that gets a signal by hand retires: its supervisor, which tells it over the wire when all are to stop,
         takes its place.
         """
+        self.tls: ssl.SSLContext | None = None
+        """Set before `serve`: clients come over TLS."""
         self._http = Http1Server(
             _with_head(app), recognise=front.recognise, refuse=front.refuse, limits=connection_limits(limits)
         )
@@ -83,7 +86,7 @@ class Server:
             sock.close()
             return
         self._covered[number] = sock
-        await self._http.listen([sock])
+        await self._http.listen([sock], tls=self.tls)
 
     def uncover(self, number: int, /) -> None:
         """Leave it to its own worker again."""
@@ -110,7 +113,7 @@ class Server:
             if not beginning.done():
                 beginning.cancel()
             # Also when it is stopped already: what was sent before anybody could know of it is answered.
-            await self._http.listen(sockets)
+            await self._http.listen(sockets, tls=self.tls)
             self.accepts.set()
             await stopping
             cut_off = await self._http.drain(self._drain_timeout_s, patience_s=self._patience_s)

@@ -8,6 +8,8 @@ from typing import Final
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 from botshard.sharding.groups import check_gateway
+from router.access import settings as access
+from router.access.settings import AccessSettings, TlsSettings
 from router.limits import Limits
 from router.telemetry.settings import VARIABLES as TELEMETRY
 from router.telemetry.settings import TelemetrySettings
@@ -36,6 +38,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     **TELEMETRY,
     "ROUTER_LOG_FORMAT": "text or json (text)",
     "ROUTER_LOG_LEVEL": "debug, info, warning or error (info)",
+    **access.VARIABLES,
 }
 """Every variable and what it means; `docs/router.md` has the same table."""
 
@@ -62,6 +65,8 @@ class Settings:
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
     gateway: str | None = None
     """Where to connect for all pools; None: as the table says."""
+    access: AccessSettings = field(default_factory=AccessSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -85,6 +90,8 @@ class Settings:
             telemetry=TelemetrySettings.read(reader, environ),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
             log_level=reader.choice("ROUTER_LOG_LEVEL", LOG_LEVELS, "INFO"),
+            access=AccessSettings.read(reader),
+            tls=TlsSettings.read(reader),
             lifeline_fd=reader.fd(LIFELINE_FD),
             workers=reader.integer("ROUTER_WORKERS", 0, at_least=1, at_most=_MOST_WORKERS) or None,
             unknown=tuple(sorted(name for name in environ if name.startswith("ROUTER_") and name not in VARIABLES)),

@@ -22,6 +22,7 @@ from botshard.http1.connection import Connection as ClientConnection
 from botshard.http1.exchange import Exchange
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import PoolName
+from router.access.principal import Lease
 from router.answers import Verdict, judge
 from router.heads import REQUEST_ID, forwarded_line, read_answer_head, read_request_head
 from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids, without_times
@@ -60,6 +61,7 @@ class ShortWay:
 
     def __init__(self, front: Front, clock: Clock) -> None:
         self.front = front
+        self.gate = front.gate
         self.way = front.way
         self.clock = clock
         self.choose = front.way.choose
@@ -120,6 +122,19 @@ class ShortWay:
             line.route, line.routed, line.turn = route, routed, self._turn
         return bool(routed)
 
+    def admit(self, line: KnownLine, fields: KnownFields, now_s: float, /) -> Lease | None:
+        """Whether the gate lets a request in; where it does not, the long way asks it again and tells why."""
+        gate, route = self.gate, line.route
+        assert gate is not None  # noqa: S101 - what the caller has seen
+        assert route is not None  # noqa: S101 - it is placed
+        principal = fields.principal
+        if principal is None or now_s >= principal.until_s:
+            try:
+                principal = fields.principal = gate.who(dict(fields.headers))
+            except ShardingError:
+                return None
+        return gate.admit_quietly(principal, line.bot, route)
+
     def tail(self, budget_s: float, /) -> bytes:
         """The last lines of a head that is sent at once."""
         tail = self._tails.get(budget_s)
@@ -146,7 +161,7 @@ class ShortWay:
         names = {name.lower() for name, _ in ids}
         if len(names) == len(ids) and self._fields.is_due(lines):
             headers = [(name, value) for name, value in exchange.headers if name not in names]
-            head = read_request_head(headers, dict(headers))
+            head = read_request_head(headers, dict(headers), self.front.dropped)
             self._fields.keep(lines, KnownFields(headers, head, exchange.body_bytes))
 
     def learn_answer(self, connection: Connection, data: bytes, id_line: bytes, /, *, of_gateway: bool) -> None:
@@ -194,6 +209,7 @@ class _Trip(Exchange):
         "_connection",
         "_data",
         "_id_line",
+        "_lease",
         "_long",
         "_pool",
         "_way",
@@ -216,6 +232,8 @@ class _Trip(Exchange):
         self.keep_alive = True
         self.expects_continue = False
         self.is_started = self.is_whole = True
+        self._lease: Lease | None = None
+        """What the gate has granted; the long way gives it back where the request goes on there."""
         self._long: BotRequest | None = None
         """The same request on the long way, once it goes on there."""
 
@@ -230,6 +248,11 @@ class _Trip(Exchange):
         if connection is None:
             return False
         self._began_s = now_s = monotonic()
+        if way.gate is not None:
+            self._lease = way.admit(line, fields, now_s)
+            if self._lease is None:
+                pool.origin.put_back(connection)
+                return False
         self._data, self._body_at, self._pool, self._connection = data, body_at, pool, connection
         self._id_line, trace = self._ids_of(self.ids) if self.ids else (_ID_LINE % way.front.next_id(), b"")
         timeout_s = fields.head.timeout_s
@@ -237,7 +260,7 @@ class _Trip(Exchange):
             budget_s = timeout_s
         self._budget_s, self.deadline_s = budget_s, now_s + budget_s
         peer = link.peer
-        sent = fields.sent.get(peer[0] if peer else "") or _sent(fields, peer)
+        sent = fields.sent.get(peer[0] if peer else "") or _sent(fields, peer, link.scheme)
         address = pool.origin.address
         tail = way.tail(budget_s)
         head = (b"POST ", address.prefix, line.path, address.after_path, sent, self._id_line, trace, tail)
@@ -284,6 +307,9 @@ class _Trip(Exchange):
         now_s = monotonic()
         self.is_over = True
         self._data = b""
+        if self._lease is not None:
+            self._lease.give_back()
+            self._lease = None
         pool.outstanding -= 1
         pool.answered_s = now_s
         pool.origin.release_short(self._connection, now_s)
@@ -337,7 +363,9 @@ class _Trip(Exchange):
             began_s=self._began_s,
             budget_s=self._budget_s,
             request_id=self._id_line[len(_ID_LINE) - len(b"%b\r\n") : -2],
+            lease=self._lease,
         )
+        self._lease = None
         if answer is not None:
             connection, id_line = self._connection, self._id_line
             of_gateway = self._pool.origin.address.is_gateway
@@ -352,9 +380,10 @@ def _traceparent(ids: Sequence[tuple[bytes, bytes]]) -> bytes | None:
     return next((value for name, value in ids if name.lower() == TRACEPARENT), None)
 
 
-def _sent(fields: KnownFields, peer: tuple[str, int] | None) -> bytes:
+def _sent(fields: KnownFields, peer: tuple[str, int] | None, scheme: str) -> bytes:
     if len(fields.sent) >= 64:
         fields.sent.clear()
-    sent = b"%b%bcontent-length: %d\r\n" % (fields.head.lines, forwarded_line(fields.head, peer), fields.body_bytes)
+    forwarded = forwarded_line(fields.head, peer, scheme)
+    sent = b"%b%bcontent-length: %d\r\n" % (fields.head.lines, forwarded, fields.body_bytes)
     fields.sent[peer[0] if peer else ""] = sent
     return sent

@@ -43,11 +43,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
+        self.scheme = server.scheme
         self._queue = Turns()
-        self._is_advancing = False
-        self._reads_paused = False
+        self._is_advancing = self._reads_paused = self._has_eof = False
         self._discarded_bytes = 0
-        self._has_eof = False
         self.out = Outflow()
         self.is_closing = False
         self.trip: Any = None
@@ -85,7 +84,7 @@ class Connection(asyncio.Protocol):
             self._queue.withdraw(unfinished)
         self._reader.current = None
         self._reader.is_deaf = True
-        if self._queue and not self._is_lingering:
+        if self._queue and not self._is_lingering and self.scheme == "http":
             self._alarm.arm(self._patience.half_closed())
             return True
         self._close()
@@ -346,7 +345,8 @@ class Connection(asyncio.Protocol):
         self._reader.is_deaf = True
         if linger and not self._has_eof:
             self._is_lingering = True
-            self._transport.write_eof()
+            if self.scheme == "http":
+                self._transport.write_eof()
             if self._reads_paused:
                 self._reads_paused = False
                 self._transport.resume_reading()

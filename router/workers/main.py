@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from botshard.lifeline import watch_lifeline
 from botshard.logs import configure_logs, fields
 from botshard.notify import Notifier
 from botshard.sharding.errors import InvalidDocumentError
+from router.access.openness import refuse_open
 from router.settings import VARIABLES, Settings
 from router.workers.env_file import read_env_file
 from router.workers.listening import inherited_socket, shared_sockets
@@ -25,6 +27,7 @@ __all__ = ["main"]
 _EXIT_WORLD: Final = 1
 _EXIT_CONFIGURATION: Final = 2
 _WORKERS: Final = "ROUTER_WORKERS"
+_OPEN: Final = "ROUTER_OPEN"
 _ENV_FILE: Final = "ROUTER_ENV_FILE"
 _AFTER: Final = f"""\
 signals
@@ -78,9 +81,15 @@ def _options(arguments: Sequence[str]) -> dict[str, str]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--workers", metavar="N", help=f"processes that serve, under a supervisor ({_WORKERS})")
+    parser.add_argument(
+        "--open",
+        action="store_const",
+        const="true",
+        help=f"beyond loopback although nobody is asked ({_OPEN})",
+    )
     parser.add_argument("--env-file", metavar="FILE", help=f"file with further settings ({_ENV_FILE})")
     chosen = parser.parse_args(arguments)
-    said = {_WORKERS: chosen.workers, _ENV_FILE: chosen.env_file}
+    said = {_WORKERS: chosen.workers, _OPEN: chosen.open, _ENV_FILE: chosen.env_file}
     return {name: value for name, value in said.items() if value is not None}
 
 
@@ -105,14 +114,28 @@ def _refuse(error: InvalidDocumentError) -> int:
     return _EXIT_CONFIGURATION
 
 
+def _listen(settings: Settings, count: int) -> list[socket.socket]:
+    """Sockets for so many workers. Raises: OSError; InvalidDocumentError where they would be open to a network."""
+    if settings.listen_fd is None:
+        sockets = shared_sockets(host=settings.host, port=settings.port, count=count)
+    else:
+        sockets = [inherited_socket(settings.listen_fd)] * count
+    try:
+        refuse_open(sockets[0], settings.access)
+    except InvalidDocumentError:
+        for sock in set(sockets):
+            sock.close()
+        raise
+    return sockets
+
+
 async def _supervise(settings: Settings, own: Mapping[str, str], environ: Mapping[str, str]) -> int:
     log = logging.getLogger("router")
     count = settings.workers or 1
     try:
-        if settings.listen_fd is None:
-            sockets = shared_sockets(host=settings.host, port=settings.port, count=count)
-        else:
-            sockets = [inherited_socket(settings.listen_fd)] * count
+        sockets = _listen(settings, count)
+    except InvalidDocumentError as error:
+        return _refuse(error)
     except OSError as error:
         where = f"fd {settings.listen_fd}" if settings.listen_fd is not None else f"{settings.host}:{settings.port}"
         log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
@@ -129,7 +152,7 @@ async def _supervise(settings: Settings, own: Mapping[str, str], environ: Mappin
                 log.warning("a setting of the supervisor changes with its next start only", extra=fields(name=name))
             found.pop(name, None)
             found |= {name: held[name]} if name in held else {}
-        Settings.read(found)
+        refuse_open(sockets[0], Settings.read(found).access)
         return found
 
     def ready() -> None:
