@@ -9,14 +9,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
 from router.attempts import Attempts, Cause
-from router.errors import ConnectError, GatewayError, LostError, NotReadyError, UnsettledError, UpstreamError
+from router.cold import Turn
+from router.errors import (
+    ConnectError,
+    GatewayError,
+    InvalidAnswerError,
+    LostError,
+    NotReadyError,
+    UnsettledError,
+    UpstreamError,
+)
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
+from router.health import outcome_of
 from router.pools import PoolState
 from router.table import BotRoute
 from router.targets import Target
@@ -59,6 +70,7 @@ class Asking:
         "_body",
         "_bot",
         "_client",
+        "_has_replica",
         "_head",
         "_head_only",
         "_in_flight",
@@ -66,6 +78,9 @@ class Asking:
         "_is_over",
         "_target",
         "_task",
+        "_took_s",
+        "_tried_s",
+        "_turn",
         "_was_not_found",
         "_way",
         "connection",
@@ -91,6 +106,14 @@ class Asking:
         self._body = body
         self._attempts: Attempts | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._turn: Turn | None = None
+        """Its place at a pool that may be at zero."""
+        self._tried_s = 0.0
+        """When the present try began."""
+        self._took_s: float | None = None
+        """From there to the head of its answer."""
+        self._has_replica: bool | None = None
+        """What the try says of its pool: see `router.pools.PoolState.ended`."""
         self._in_flight = False
         self._is_answered = False
         self._is_over = False
@@ -112,10 +135,14 @@ class Asking:
     def let_go(self) -> None:
         """The answer was taken, or nobody wants it: its connection is kept for another request if it can be."""
         pool, connection = self.pool, self.connection
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.over()
         if pool is None or not self._in_flight:
             return
         self._in_flight = False
-        pool.outstanding -= 1
+        took_s = monotonic() - self._tried_s if self._took_s is None else self._took_s
+        pool.ended(self._has_replica, took_s, self._way.loop.time())
         if connection is not None:
             self.connection = None
             pool.origin.release(connection)
@@ -126,8 +153,7 @@ class Asking:
         self._body = b""
         if self._task is not None:
             self._task.cancel()
-        if self._in_flight:
-            self.let_go()
+        self.let_go()
 
     # ── tries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,7 +176,23 @@ class Asking:
         pool, budget_s = self._way.choose(self._target.bot, routed, failed)
         self.pool = pool
         self._client.allow(budget_s)
-        pool.outstanding += 1
+        turn = self._turn = pool.enter()
+        if turn is None or turn.came is None:
+            self._enter(pool)
+        else:
+            self._wait(turn.wait(), self._turned)
+
+    def _turned(self, is_there: bool) -> None:  # noqa: FBT001 - what a task brings
+        assert self.pool is not None  # noqa: S101 - it was waited for
+        if is_there:
+            self._enter(self.pool)
+        else:
+            self._go(self._bot)
+
+    def _enter(self, pool: PoolState) -> None:
+        attempts = self._attempts
+        self._tried_s, self._took_s, self._has_replica = monotonic(), None, None
+        pool.began()
         self._in_flight = True
         fresh = attempts is not None and attempts.needs_fresh_connection
         connection = None if fresh else pool.origin.idle()
@@ -204,9 +246,12 @@ class Asking:
         assert self.pool is not None  # noqa: S101 - it was asked
         if connection.error is not None:
             raise connection.error
-        self.pool.answered_s = self._way.loop.time()
+        self._took_s = monotonic() - self._tried_s
         head = read_answer_head(connection.headers)
         verdict = judge(connection.status, head)
+        self._has_replica = outcome_of(verdict, connection.status)
+        if self._has_replica:
+            self.pool.shows_itself(self._way.loop.time())
         self._way.note_epoch(head)
         if verdict is Verdict.NOT_FOUND:
             if self._target.versioned or self._was_not_found:
@@ -260,6 +305,9 @@ class Asking:
 
     def _fell(self, error: Exception) -> None:
         """A try came to nothing, or the whole way."""
+        if self._has_replica is None and isinstance(error, ConnectError | LostError | InvalidAnswerError):
+            # What had been closed before the request came says nothing: the next connection will.
+            self._has_replica = None if isinstance(error, LostError) and error.stale else False
         if isinstance(error, ConnectError):
             self._again(Cause.CONNECT, error)
         elif isinstance(error, LostError):

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router.attempts import Cause
+from router.choice_metrics import ChoiceCounts, choice_families
 
 if TYPE_CHECKING:
     from router.pools import PoolState
@@ -42,7 +43,7 @@ class Outcome(StrEnum):
 class PoolCounts:
     """Counts of one pool since it is in the table."""
 
-    __slots__ = ("buckets", "requests", "retries", "seconds")
+    __slots__ = ("buckets", "choice", "requests", "retries", "seconds")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[int, Outcome], int] = {}
@@ -50,6 +51,7 @@ class PoolCounts:
         self.retries: dict[Cause, int] = {}
         self.buckets = [0] * (len(_BUCKETS_S) + 1)
         self.seconds = 0.0
+        self.choice = ChoiceCounts()
 
     def finished(self, status: int, outcome: Outcome, took_s: float, /) -> None:
         """One request that went to this pool last is over."""
@@ -133,6 +135,7 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
     yield from (requests, retries, seconds, outstanding, connections)
+    yield from choice_families(pools)
 
 
 def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
+from router.health import HealthRules
 from router.limits import Limits
+from router.probing import ProbeRules
 
 __all__ = ["VARIABLES", "Settings"]
 
@@ -23,6 +25,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
+    "ROUTER_MAX_COLD_WAITING": "requests that wait while another one wakes a pool from zero (256)",
+    "ROUTER_EJECT_AFTER": "requests in a row that find no replica of a pool until it is left alone (5); 0: never",
+    "ROUTER_SLOW_START_S": "seconds in which the share of a pool that is new or back grows (10); 0: all at once",
+    "ROUTER_PROBE_INTERVAL_S": "seconds between probes of realtime pools that nobody asks (10); 0: no probes at all",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
     "ROUTER_ACCESS_LOG": "true: one log line a request (false)",
@@ -42,6 +48,8 @@ class Settings:
     listen_fd: int | None = None
     poll_interval_s: float = _DEFAULT_POLL_FILE_S
     limits: Limits = field(default_factory=Limits)
+    health: HealthRules = field(default_factory=HealthRules)
+    probes: ProbeRules = field(default_factory=ProbeRules)
     drain_timeout_s: float = 30.0
     access_log: bool = False
     log_as_json: bool = False
@@ -68,6 +76,11 @@ class Settings:
             listen_fd=reader.fd("ROUTER_LISTEN_FD"),
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
+            health=HealthRules(
+                failures=reader.integer("ROUTER_EJECT_AFTER", 5, at_least=0, at_most=1000),
+                slow_start_s=reader.seconds("ROUTER_SLOW_START_S", 10.0, at_least=0.0, at_most=600.0),
+            ),
+            probes=ProbeRules(idle_s=reader.seconds("ROUTER_PROBE_INTERVAL_S", 10.0, at_least=0.0, at_most=600.0)),
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
             access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
@@ -86,6 +99,9 @@ def _read_limits(reader: EnvironReader) -> Limits:
         max_held_bytes=reader.bytes("ROUTER_MAX_HELD_BODIES", defaults.max_held_bytes),
         max_connections_per_pool=reader.integer(
             "ROUTER_MAX_CONNECTIONS_PER_POOL", defaults.max_connections_per_pool, at_least=1, at_most=65_535
+        ),
+        max_cold_waiting_per_pool=reader.integer(
+            "ROUTER_MAX_COLD_WAITING", defaults.max_cold_waiting_per_pool, at_least=0, at_most=65_535
         ),
         connect_timeout_s=reader.seconds(
             "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from botshard.sharding.catalog import Bot, FamilyKey, Version
+from botshard.sharding.groups import RoutePolicy
 from botshard.sharding.hashing import family_id, pool_name
 from botshard.sharding.ids import (
     BotId,
@@ -66,6 +67,7 @@ class Fleet:
         sleepy: Sequence[str] = (),
         request_timeout_s: float = 5.0,
         cold_start_timeout_s: float = 5.0,
+        policy: RoutePolicy | None = None,
         epoch: int | None = None,
     ) -> RoutingTable:
         """A table in which every realtime bot lives in pools at all of `urls`, and sleepy ones likewise."""
@@ -76,7 +78,7 @@ class Fleet:
                 routes = _family(key, {pool(ordinal, key): url for ordinal, url in enumerate(places)})
                 families[routes.id] = routes
         groups = {
-            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s)
+            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s, policy)
             for key in (REALTIME, SLEEPY)
         }
         table = RoutingTable(Epoch(self.epoch), groups, families)
