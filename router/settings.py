@@ -48,8 +48,6 @@ class Settings:
     listen_fd: int | None = None
     poll_interval_s: float = _DEFAULT_POLL_FILE_S
     limits: Limits = field(default_factory=Limits)
-    health: HealthRules = field(default_factory=HealthRules)
-    probes: ProbeRules = field(default_factory=ProbeRules)
     drain_timeout_s: float = 30.0
     access_log: bool = False
     log_as_json: bool = False
@@ -58,6 +56,8 @@ class Settings:
     """A pipe whose end is the order to end."""
     unknown: tuple[str, ...] = ()
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
+    health: HealthRules = field(default_factory=HealthRules)
+    probes: ProbeRules = field(default_factory=ProbeRules)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
