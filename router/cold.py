@@ -28,7 +28,7 @@ Knock: TypeAlias = Callable[[], Awaitable[bool]]
 
 _UNMEASURED_S: Final = 3.0
 """What a start is taken for where none was seen yet."""
-_A_START_S: Final = 0.1
+_A_START_S: Final = 0.05
 """A pool that answers sooner was not at zero."""
 _NEWEST_WEIGHS: Final = 0.5
 _KNOCK_AFTER_S: Final = 0.25
