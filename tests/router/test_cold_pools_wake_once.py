@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.cold import StartTimes, left_s
+from router.cold import Cold, StartTimes, Turn, left_s
+from router.errors import OverloadedError
 from router.health import HealthRules
 from router.limits import Limits
 from router.pools import PoolState
@@ -244,6 +245,70 @@ async def test_who_waits_for_a_pool_that_is_ejected_goes_to_the_other(fleet: Fle
 
 async def _is(value: bool, /) -> bool:  # noqa: FBT001 - a condition
     return value
+
+
+class Crowd:
+    """Requests at a cold pool, as they come and go."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.cold = Cold("p", loop=loop, most=5, expected_s=1.0, knock=asyncio.Event().wait)
+        self.there: list[Turn] = []
+
+    @property
+    def wakers(self) -> int:
+        return sum(turn.came is None or (turn.came.done() and not turn.came.cancelled()) for turn in self.there)
+
+    def enter(self, _: int) -> None:
+        try:
+            self.there.append(self.cold.enter())
+        except OverloadedError:
+            assert self.cold.waiting == 5
+
+    def leave(self, number: int, *, cancel: bool = False) -> None:
+        if not self.there:
+            return
+        turn = self.there.pop(number % len(self.there))
+        if cancel and turn.came is not None:
+            turn.came.cancel()
+        turn.over()
+        turn.over()
+
+    def cancel(self, number: int) -> None:
+        self.leave(number, cancel=True)
+
+    def answer(self, number: int) -> None:
+        self.cold.answered(float(number))
+        self._all_go()
+
+    def dissolve(self, _: int) -> None:
+        self.cold.dissolve()
+        self._all_go()
+
+    def _all_go(self) -> None:
+        assert all(turn.came is None or turn.came.done() for turn in self.there)
+        for turn in self.there:
+            turn.over()
+        self.there.clear()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["enter", "enter", "leave", "cancel", "answer", "dissolve"]), st.integers(0, 99))
+    )
+)
+def test_while_anybody_waits_exactly_one_wakes_the_pool(events: list[tuple[str, int]]) -> None:
+    """However requests come, fail, give up and are answered: nobody is forgotten, and nobody goes besides."""
+
+    async def live() -> None:
+        crowd = Crowd()
+        for event, number in events:
+            getattr(crowd, event)(number)
+            assert crowd.wakers == bool(crowd.there)
+            assert crowd.cold.waiting == len(crowd.there) - crowd.wakers <= 5
+        crowd.dissolve(0)
+
+    asyncio.run(live())
 
 
 @given(st.floats(0.1, 600), st.floats(0, 600))

@@ -79,7 +79,7 @@ async def test_an_ejected_pool_comes_back_after_its_time(fleet: Fleet) -> None:
         fleet.publish_table(sick.url, well.url)
         async with running_router(fleet, health=rules) as router:
             await _ask(router, 3)
-            assert await router.metric("botshard_router_ejected", pool=pool(0)) == 1
+            assert await router.metric("botshard_router_ejections_total", pool=pool(0)) == 1
             patient.is_sick = False
             before = _asked(sick)
 
