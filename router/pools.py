@@ -10,11 +10,13 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
+from botshard.http1.answers import line
 from botshard.logs import fields
 from botshard.sharding.ids import PoolName
 from botshard.sharding.routing import PoolRoute
 from router.cold import Cold, StartTimes, Turn
 from router.errors import OverloadedError
+from router.heads import POOL
 from router.health import Health, HealthRules, Why
 from router.limits import Limits
 from router.metrics import PoolCounts
@@ -36,6 +38,7 @@ class PoolState:
         "free_bytes",
         "health",
         "latency",
+        "line",
         "origin",
         "outstanding",
         "route",
@@ -45,6 +48,8 @@ class PoolState:
     def __init__(self, route: PoolRoute, origin: Origin, rules: HealthRules | None = None) -> None:
         self.route = route
         self.origin = origin
+        self.line = line(POOL, route.name.encode())
+        """The header line that names it to clients."""
         self.outstanding = 0
         """Requests of this router that the pool has not answered yet."""
         self.answered_s = float("-inf")

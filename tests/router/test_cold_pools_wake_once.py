@@ -208,6 +208,27 @@ async def test_a_warm_pool_lets_everybody_in(fleet: Fleet) -> None:
             assert await _statuses(asked) == [200] * 8
 
 
+async def test_an_idle_connection_is_no_sign_of_a_pool_that_is_awake(fleet: Fleet) -> None:
+    """A gateway keeps its connections while a pool behind it goes to zero: also then one request wakes it."""
+    fleet.publish_bots("bot", key=SLEEPY)
+    sleeper = Sleeper()
+    sleeper.awake.set()
+    async with upstream(sleeper.answer) as server:
+        fleet.publish_table(sleepy=[server.url], cold_start_timeout_s=20.0)
+        async with running_router(fleet) as router:
+            for _ in range(5):
+                assert (await router.infer("bot")).status_code == 200
+            sleeper.awake.clear()
+            _only_pool(router).answered_s -= 60.0
+            before = _infers(server)
+            asked = _asks(router, 5)
+            await _wait_for(router, 4)
+            assert await aeventually(lambda: _is(_infers(server) == before + 1))
+            sleeper.awake.set()
+            assert await _statuses(asked) == [200] * 5
+    assert _infers(server) == before + 5
+
+
 async def test_who_waits_for_a_pool_that_leaves_the_table_goes_to_the_next(fleet: Fleet) -> None:
     """The start never ends; another table names another pool, and those who waited are answered there."""
     fleet.publish_bots("bot", key=SLEEPY)
