@@ -15,10 +15,12 @@ from typing import Any, Final, Protocol, TypeVar
 from botshard.sharding.routing import PoolRoute
 from router.answers import TEXT_BYTES, Hop, Row, Verdict, needs_text, row_of
 from router.attempts import Attempts, Cause
+from router.cold import Turn
 from router.errors import (
     ConnectError,
     CutError,
     GatewayError,
+    InvalidAnswerError,
     LostError,
     NotReadyError,
     OverloadedError,
@@ -27,6 +29,7 @@ from router.errors import (
 )
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
+from router.health import outcome_of
 from router.pools import PoolState
 from router.table import BotRoute
 from router.targets import Target
@@ -77,6 +80,7 @@ class Asking:
         "_body",
         "_bot",
         "_client",
+        "_has_replica",
         "_head",
         "_head_only",
         "_in_flight",
@@ -84,7 +88,10 @@ class Asking:
         "_is_over",
         "_target",
         "_task",
+        "_took_s",
         "_trace",
+        "_tried_s",
+        "_turn",
         "_was_not_found",
         "_way",
         "chosen_s",
@@ -120,6 +127,14 @@ class Asking:
         self.tries = 0
         """At pools, those that failed among them."""
         self._task: asyncio.Task[Any] | None = None
+        self._turn: Turn | None = None
+        """Its place at a pool that may be at zero."""
+        self._tried_s = 0.0
+        """When the present try began."""
+        self._took_s: float | None = None
+        """From there to the head of its answer."""
+        self._has_replica: bool | None = None
+        """What the try says of its pool: see `router.pools.PoolState.ended`."""
         self._in_flight = False
         self._is_answered = False
         self._is_over = False
@@ -142,7 +157,7 @@ class Asking:
     def go_on(self, pool: PoolState, connection: Connection, *, sent_s: float) -> None:
         """Somebody else has asked, and leaves it here: what comes of it is waited for."""
         self.pool, self.connection = pool, connection
-        self.started_s = self.chosen_s = self.sent_s = sent_s
+        self.started_s = self.chosen_s = self.sent_s = self._tried_s = sent_s
         self.tries = 1
         self._in_flight = True
         connection.hand_over(self)
@@ -150,10 +165,14 @@ class Asking:
     def let_go(self) -> None:
         """The answer was taken, or nobody wants it: its connection is kept for another request if it can be."""
         pool, connection = self.pool, self.connection
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.over()
         if pool is None or not self._in_flight:
             return
         self._in_flight = False
-        pool.outstanding -= 1
+        took_s = monotonic() - self._tried_s if self._took_s is None else self._took_s
+        pool.ended(self._has_replica, took_s, self._way.loop.time())
         if connection is not None:
             self.connection = None
             pool.origin.release(connection)
@@ -164,8 +183,7 @@ class Asking:
         self._body = b""
         if self._task is not None:
             self._task.cancel()
-        if self._in_flight:
-            self.let_go()
+        self.let_go()
 
     # ── tries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -193,10 +211,26 @@ class Asking:
         self.pool = pool
         self._client.allow(budget_s)
         self.chosen_s = self.chosen_s or monotonic()
+        turn = self._turn = pool.enter()
+        if turn is None or turn.came is None:
+            self._enter(pool)
+        else:
+            self._wait(turn.wait(), self._turned)
+
+    def _turned(self, is_there: bool) -> None:  # noqa: FBT001 - what a task brings
+        assert self.pool is not None  # noqa: S101 - it was waited for
+        if is_there:
+            self._enter(self.pool)
+        else:
+            self._go(self._bot)
+
+    def _enter(self, pool: PoolState) -> None:
+        attempts = self._attempts
         self.tries += 1
         if self._trace is not None:
             self._trace.try_begins(pool.route.name, pool.origin.address.authority)
-        pool.outstanding += 1
+        self._tried_s, self._took_s, self._has_replica = monotonic(), None, None
+        pool.began()
         self._in_flight = True
         fresh = attempts is not None and attempts.needs_fresh_connection
         connection = None if fresh else pool.origin.idle()
@@ -256,7 +290,7 @@ class Asking:
         status = connection.status
         if connection.error is not None and not connection.has_head:
             raise connection.error
-        self.pool.answered_s = self._way.loop.time()
+        self._took_s = monotonic() - self._tried_s
         head = read_answer_head(connection.headers)
         text = b""
         if needs_text(status, head):
@@ -269,6 +303,9 @@ class Asking:
         verdict = row.verdict
         if status >= _SERVER_ERRORS_FROM or row.hop is not Hop.REPLICA:
             self.pool.counts.failed_at(row.hop, row.reason)
+        self._has_replica = outcome_of(verdict, status)
+        if self._has_replica:
+            self.pool.shows_itself(self._way.loop.time())
         self._way.note_epoch(head)
         if verdict is Verdict.NOT_FOUND:
             if self._target.versioned or self._was_not_found:
@@ -324,6 +361,9 @@ class Asking:
         """A try came to nothing, or the whole way."""
         if self.pool is not None and isinstance(error, UpstreamError | OverloadedError):
             self.pool.counts.failed_at(*_place_of(self.pool, error))
+        if self._has_replica is None and isinstance(error, ConnectError | LostError | InvalidAnswerError):
+            # What had been closed before the request came says nothing: the next connection will.
+            self._has_replica = None if isinstance(error, LostError) and error.stale else False
         if isinstance(error, ConnectError):
             self._again(Cause.CONNECT, error)
         elif isinstance(error, LostError):

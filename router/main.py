@@ -29,12 +29,15 @@ from botshard.store.urls import open_store
 from router.access.assembly import make_access
 from router.access.openness import refuse_open
 from router.app import make_app
+from router.choosing import Choosing
+from router.device_memory import DeviceMemory
 from router.following import Following
 from router.forwarding import Forwarding
 from router.front import Front
 from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
+from router.probing import Prober, knock
 from router.refusals import RefusalLog
 from router.serving import Server, listening_socket
 from router.settings import Settings
@@ -96,6 +99,8 @@ class Router:
     routes: Routes
     pools: Pools
     following: Following
+    prober: Prober
+    device_memory: DeviceMemory
     counts: RouterCounts
     account: BodyAccount
     server: Server
@@ -129,7 +134,7 @@ def assemble(
     if access.gate is not None:
         counts.limited = access.gate.limited
     routes = Routes(tenants=settings.access.is_on)
-    pools = Pools(settings.limits, gateway=settings.gateway, tls=access.upstream)
+    pools = Pools(settings.limits, settings.health, gateway=settings.gateway, tls=access.upstream)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,
@@ -167,7 +172,9 @@ def assemble(
         return {"ready": routes.ready, "epoch": epoch, "bots": len(routes.bots), "inFlight": in_flight}
 
     crew = Alone(registry, about) if link_fd is None else Link(link_fd, seats, registry, about)
-    way = Forwarding(routes, pools, following, counts)
+    choosing = Choosing(routes, pools, knock=knock, max_cold_waiting=settings.limits.max_cold_waiting_per_pool)
+    prober = Prober(routes, pools, choosing, health=settings.health, rules=settings.probes)
+    way = Forwarding(routes, choosing, following, counts)
     front = Front(
         way,
         limits=settings.limits,
@@ -190,12 +197,25 @@ def assemble(
         is_worker=link_fd is not None,
     )
     server.tls = access.listening
-    return Router(routes, pools, following, counts, account, server, telemetry, crew)
+    return Router(
+        routes,
+        pools,
+        following,
+        prober,
+        DeviceMemory(routes, pools, store),
+        counts=counts,
+        account=account,
+        server=server,
+        telemetry=telemetry,
+        crew=crew,
+    )
 
 
 async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve on `listening` until the server is stopped; `on_ready` is called once it accepts."""
     router.following.start()
+    router.prober.start()
+    router.device_memory.start()
     serving = asyncio.create_task(router.server.serve(sockets=[listening]))
     accepting = asyncio.create_task(router.server.accepts.wait())
     try:
@@ -205,6 +225,8 @@ async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[
         await serving
     finally:
         accepting.cancel()
+        await router.device_memory.stop()
+        await router.prober.stop()
         await router.following.stop()
         router.pools.close()
         await asyncio.to_thread(router.telemetry.close)

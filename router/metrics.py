@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from router.answers import Hop
 from router.attempts import Cause
+from router.choice_metrics import ChoiceCounts, choice_families
 
 if TYPE_CHECKING:
     from router.connections import Connections
@@ -57,7 +58,7 @@ class PoolCounts:
     Nearly every request is answered with 200: it is in `plain`, `buckets` and `seconds` and nowhere else.
     """
 
-    __slots__ = ("buckets", "causes", "hops", "others", "plain", "retries", "seconds")
+    __slots__ = ("buckets", "causes", "choice", "hops", "others", "plain", "retries", "seconds")
 
     def __init__(self) -> None:
         self.plain = 0
@@ -72,6 +73,7 @@ class PoolCounts:
         self.causes: dict[str, int] = {}
         """{why the router had no whole answer of a pool for the client: requests}"""
         self.retries: dict[Cause, int] = {}
+        self.choice = ChoiceCounts()
 
     def finished(self, status: int, outcome: Outcome, took_s: float, /) -> None:
         """One request that went to this pool last is over; `status` is what the client got, 0: none."""
@@ -207,6 +209,7 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
     yield from (requests, errors, retries, hops, seconds, outstanding, connections)
+    yield from choice_families(pools)
 
 
 def _gateway_families(shared: Iterable[Connections]) -> Iterator[Metric]:

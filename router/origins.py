@@ -111,6 +111,11 @@ class Origin:
         return self.busy_count + self.idle_count
 
     @property
+    def is_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return self.open_count >= self._limits.max_connections_per_pool
+
+    @property
     def idle_count(self) -> int:
         """Open connections without an exchange that no other pool can use."""
         return 0 if self._connections.is_shared else len(self._connections.idle)

@@ -10,7 +10,9 @@ from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
 from botshard.sharding.groups import check_gateway
 from router.access import settings as access
 from router.access.settings import AccessSettings, TlsSettings
+from router.health import HealthRules
 from router.limits import Limits
+from router.probing import ProbeRules
 from router.telemetry.settings import VARIABLES as TELEMETRY
 from router.telemetry.settings import TelemetrySettings
 
@@ -33,6 +35,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
     "ROUTER_GATEWAY": "http://host[:port] to connect to for all pools, whatever the table says; Host names the pool",
     "ROUTER_MAX_CONNECTIONS_PER_GATEWAY": "connections to one address that several pools share (768)",
+    "ROUTER_MAX_COLD_WAITING": "requests that wait while another one wakes a pool from zero (256)",
+    "ROUTER_EJECT_AFTER": "requests in a row that find no replica of a pool until it is left alone (5); 0: never",
+    "ROUTER_SLOW_START_S": "seconds in which the share of a pool that is new or back grows (10); 0: all at once",
+    "ROUTER_PROBE_INTERVAL_S": "seconds between probes of realtime pools that nobody asks (10); 0: no probes at all",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
     **TELEMETRY,
@@ -67,6 +73,8 @@ class Settings:
     """Where to connect for all pools; None: as the table says."""
     access: AccessSettings = field(default_factory=AccessSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    health: HealthRules = field(default_factory=HealthRules)
+    probes: ProbeRules = field(default_factory=ProbeRules)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -86,6 +94,11 @@ class Settings:
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
             gateway=reader.parsed("ROUTER_GATEWAY", _read_gateway, None, "http://host[:port], nothing behind it"),
+            health=HealthRules(
+                failures=reader.integer("ROUTER_EJECT_AFTER", 5, at_least=0, at_most=1000),
+                slow_start_s=reader.seconds("ROUTER_SLOW_START_S", 10.0, at_least=0.0, at_most=600.0),
+            ),
+            probes=ProbeRules(idle_s=reader.seconds("ROUTER_PROBE_INTERVAL_S", 10.0, at_least=0.0, at_most=600.0)),
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
             telemetry=TelemetrySettings.read(reader, environ),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
@@ -116,6 +129,9 @@ def _read_limits(reader: EnvironReader) -> Limits:
         ),
         max_connections_per_gateway=reader.integer(
             "ROUTER_MAX_CONNECTIONS_PER_GATEWAY", defaults.max_connections_per_gateway, at_least=1, at_most=65_535
+        ),
+        max_cold_waiting_per_pool=reader.integer(
+            "ROUTER_MAX_COLD_WAITING", defaults.max_cold_waiting_per_pool, at_least=0, at_most=65_535
         ),
         connect_timeout_s=reader.seconds(
             "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0

@@ -244,7 +244,7 @@ class _Trip(Exchange):
             pool, budget_s = way.choose(line.bot, line.routed, _NO_FAILURES)
         except ShardingError:
             return False
-        connection = pool.origin.idle()
+        connection = pool.origin.idle() if pool.cold is None else None
         if connection is None:
             return False
         self._began_s = now_s = monotonic()
@@ -265,7 +265,7 @@ class _Trip(Exchange):
         tail = way.tail(budget_s)
         head = (b"POST ", address.prefix, line.path, address.after_path, sent, self._id_line, trace, tail)
         self.is_over = False
-        pool.outstanding += 1
+        pool.began()
         way.taken += 1
         link.take_up(self)
         if fields.body_bytes < _SPLIT_FROM_BYTES:
@@ -310,8 +310,7 @@ class _Trip(Exchange):
         if self._lease is not None:
             self._lease.give_back()
             self._lease = None
-        pool.outstanding -= 1
-        pool.answered_s = now_s
+        pool.ended(True, now_s - self._began_s, now_s)
         pool.origin.release_short(self._connection, now_s)
         way.front.ended_short(pool, self.asks.bot, known.status, now_s - self._began_s)
         link.finished_short(now_s)

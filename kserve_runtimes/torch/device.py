@@ -36,7 +36,7 @@ class Device:
 
     @property
     def free_bytes(self) -> int | None:
-        """Bytes of its memory that no process uses, what PyTorch keeps for itself counted as free; None: it has none."""
+        """Bytes of its memory that nobody uses, what PyTorch only keeps for later counted in; None: it has none."""
         if not self.is_cuda:
             return None
         free, _ = torch.cuda.mem_get_info(self.torch)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import httpx
 
 from router.access.settings import AccessSettings, TlsSettings
+from router.health import HealthRules
 from router.limits import Limits
 from router.main import Router, assemble, serve
+from router.probing import ProbeRules
 from router.settings import Settings
 from router.telemetry.settings import TelemetrySettings
 from tests.router.fleet import Fleet
@@ -55,6 +57,8 @@ async def running_router(
     fleet: Fleet,
     *,
     limits: Limits | None = None,
+    health: HealthRules | None = None,
+    probes: ProbeRules | None = None,
     poll_interval_s: float = 0.05,
     telemetry: TelemetrySettings | None = None,
     gateway: str | None = None,
@@ -62,11 +66,16 @@ async def running_router(
     tls: TlsSettings | None = None,
     trust: ssl.SSLContext | None = None,
 ) -> AsyncIterator[RunningRouter]:
-    """A router over the fleet's store, stopped at the end; `trust`: the client's side where it has TLS."""
+    """A router over the fleet's store, stopped at the end; `trust`: the client's side where it has TLS.
+
+    Without `probes` nothing is asked that tests did not ask.
+    """
     settings = Settings(
         store_url=fleet.url,
         poll_interval_s=poll_interval_s,
         limits=limits or Limits(),
+        health=health or HealthRules(),
+        probes=probes or ProbeRules(idle_s=0.0),
         drain_timeout_s=1.0,
         telemetry=telemetry or TelemetrySettings(),
         gateway=gateway,
