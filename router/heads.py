@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
+from botshard.oip.deadlines import TIMEOUT_FORM, read_timeout
 from router.errors import BadRequestError
 from router.upstream import Headers
 
@@ -96,13 +97,9 @@ def _is_request_id(value: bytes) -> bool:
 
 
 def _read_timeout(value: bytes) -> float:
-    try:
-        timeout_s = float(value)
-    except ValueError:
-        timeout_s = -1.0
-    if not 0 < timeout_s < float("inf"):
-        shown = value[:40].decode("latin-1")
-        raise BadRequestError(f"X-Request-Timeout must be a number of seconds over 0, such as 2.5, found {shown!r}")
+    timeout_s = read_timeout(value)
+    if timeout_s is None:
+        raise BadRequestError(f"{TIMEOUT_FORM}, found {value[:40].decode('latin-1')!r}")
     return timeout_s
 
 
