@@ -20,6 +20,7 @@ from router.heads import AnswerHead, ForwardedHead, read_answer_head
 from router.pools import PoolState
 from router.table import BotRoute
 from router.targets import Target
+from router.uploading import Upload
 from router.upstream import Connection
 
 __all__ = ["Asking", "Client"]
@@ -66,6 +67,7 @@ class Asking:
         "_is_over",
         "_target",
         "_task",
+        "_upload",
         "_was_not_found",
         "_way",
         "connection",
@@ -81,14 +83,16 @@ class Asking:
         bot: BotRoute | None,
         head: ForwardedHead,
         body: bytes | memoryview,
+        upload: Upload | None = None,
     ) -> None:
-        """`bot` is None where it is not known here."""
+        """`bot` is None where it is not known here; `upload` sends the body where it is not `body`."""
         self._way = way
         self._client = client
         self._target = target
         self._bot = bot
         self._head = head
         self._body = body
+        self._upload = upload
         self._attempts: Attempts | None = None
         self._task: asyncio.Task[Any] | None = None
         self._in_flight = False
@@ -115,6 +119,8 @@ class Asking:
         if pool is None or not self._in_flight:
             return
         self._in_flight = False
+        if self._upload is not None:
+            self._upload.stop()
         pool.outstanding -= 1
         if connection is not None:
             self.connection = None
@@ -164,12 +170,19 @@ class Asking:
         self.connection = connection
         address = self.pool.origin.address
         head = self._head.to(address.authority, address.prefix, epoch=self._way.epoch, left_s=self._client.left_s)
-        connection.begin(head, self._body, self, head_only=self._head.method == b"HEAD")
+        head_only = self._head.method == b"HEAD"
+        if self._upload is None:
+            connection.begin(head, self._body, self, head_only=head_only)
+        else:
+            self._upload.begin(connection, head, self, head_only=head_only)
 
     def _again(self, cause: Cause, failure: UpstreamError) -> None:
         assert self.pool is not None  # noqa: S101 - it has failed
         assert self._bot is not None  # noqa: S101 - the pool is its own
         self.let_go()
+        if self._upload is not None and not self._upload.can_begin:
+            self._client.failed(failure)  # what was sent of its body is not here any more
+            return
         attempts = self._attempts = self._attempts or Attempts()
         route = self.pool.route
         routed = self._way.routes.pools(self._bot)

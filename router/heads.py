@@ -121,9 +121,13 @@ class ForwardedHead(NamedTuple):
         body_bytes: int | None,
         request_id: bytes,
         client: tuple[str, int] | None,
+        is_chunked: bool = False,
     ) -> ForwardedHead:
-        """The head for a request whose body has `body_bytes`; None: it has no body."""
-        length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
+        """The head for a request whose body has `body_bytes`; None: it has no body, or is sent in chunks."""
+        if is_chunked:
+            length = b"transfer-encoding: chunked\r\n"
+        else:
+            length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
         lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
             head.lines,
             request_id,

@@ -2,7 +2,8 @@
 
 Bodies go through as bytes, both ways. A request's is read whole before it is sent on, so that it can be sent again to
 another pool or over a fresh connection, and so that a client that sends slowly never occupies a replica. The price is
-memory, which an account bounds; small bodies, which nearly all are, come in one piece and are not counted.
+memory, which an account bounds; small bodies, which nearly all are, come in one piece and are not counted. A large one
+is sent on as it comes (`router.uploading`) once more of it is here than is held whole.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from router.pools import PoolState
 from router.problems import error_body
 from router.table import BotRoute
 from router.targets import Target
+from router.uploading import ROOM_BYTES, Upload
 from router.upstream import Connection
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class BotRequest(WholeBody):
         "_held_bytes",
         "_path",
         "_target",
+        "_upload",
         "began_s",
         "error",
         "request_id",
@@ -69,6 +72,8 @@ class BotRequest(WholeBody):
         self._has_budget = False
         self._allowed_s = 0.0
         self._held_bytes = 0
+        self._upload: Upload | None = None
+        """Sends the body on while it comes."""
         self._asking: Asking | None = None
         self._framing: Framing | None = None
         self._foreign: bytes | None = None
@@ -106,26 +111,56 @@ class BotRequest(WholeBody):
             self.error = self.error or missing
 
     def take(self, data: bytes, /) -> None:
-        """Keep a piece of the body, unless the request is refused already or too much is held."""
-        if self.error is not None:
-            return
-        super().take(data)
-        if self.body_bytes > self._front.limits.small_body_bytes and self.body_bytes > self._held_bytes:
-            try:
+        """Keep a piece of the body, or send it on, unless the request is refused already or too much is held."""
+        if self._upload is not None:
+            self._upload.add(data)
+        elif self.error is None:
+            super().take(data)
+            if self.body_bytes > self._front.limits.small_body_bytes:
+                self._take_large()
+
+    def _take_large(self) -> None:
+        assert self._head is not None  # noqa: S101 - else there is an error
+        length = self._head.content_length
+        try:
+            if self.body_bytes > self._held_bytes:
                 self._hold(self.body_bytes)
-            except OverloadedError as error:
-                self.error = error
-                self.forget_body()
-                if self.is_started:
-                    self._proceed()
+        except OverloadedError as error:
+            self.error = error
+            self.forget_body()
+            if self.is_started:
+                self._proceed()
+            return
+        if self.body_bytes > self._front.limits.stream_over_bytes and self.body_bytes != length:
+            self._parts, parts = None, self._parts
+            kept = bytes(self.body) if parts is None else b"".join(parts)
+            self.body = b""
+            self._upload = Upload(kept, is_chunked=length is None, on_room=self.link.read_on, on_spent=self._spend)
+            if self.is_started:
+                self._proceed()
 
     def _hold(self, size_bytes: int) -> None:
-        if not self._front.account.take(size_bytes - self._held_bytes):
+        held_bytes = min(size_bytes, self._front.limits.stream_over_bytes + ROOM_BYTES)
+        if not self._front.account.take(held_bytes - self._held_bytes):
             raise OverloadedError("the router holds as many request bodies as it may", retry_after_s=1)
-        self._held_bytes = size_bytes
+        self._held_bytes = held_bytes
+
+    def _spend(self) -> None:
+        """What was kept of a large body is gone."""
+        if self._held_bytes > ROOM_BYTES:
+            self._front.account.give(self._held_bytes - ROOM_BYTES)
+            self._held_bytes = ROOM_BYTES
+
+    @property
+    def is_full(self) -> bool:
+        """See `botshard.http1.exchange.Exchange`."""
+        return self._upload is not None and self._upload.is_full
 
     def complete(self) -> None:
         """The body is whole."""
+        if self._upload is not None:
+            self._upload.end()
+            return
         super().complete()
         if self.is_started:
             self._proceed()
@@ -137,7 +172,7 @@ class BotRequest(WholeBody):
     def _proceed(self) -> None:
         if self.error is not None:
             self._refuse(self.error)
-        elif self.is_whole:
+        elif self.is_whole or self._upload is not None:
             self._ask()
         else:
             self._await_body()
@@ -151,7 +186,8 @@ class BotRequest(WholeBody):
 
     def _ask(self) -> None:
         assert self._head is not None  # noqa: S101 - else there is an error
-        size = len(self.body)
+        upload = self._upload
+        size = len(self.body) if upload is None else self._head.content_length
         head = ForwardedHead.of(
             self._head,
             method=self.method,
@@ -159,9 +195,10 @@ class BotRequest(WholeBody):
             body_bytes=size if size or self.method == b"POST" else None,
             request_id=self.request_id,
             client=self.link.peer,
+            is_chunked=size is None,
         )
         way = self._front.way
-        self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body)
+        self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body, upload=upload)
         self._asking.start()
 
     # ── what the asking calls ─────────────────────────────────────────────────────────────────────────────────────────
@@ -295,7 +332,7 @@ class BotRequest(WholeBody):
         if self.is_over:
             return
         allowed_s = self._allowed_s
-        if self.is_whole:
+        if self.is_whole or self.is_full:  # else it is the client who is waited for
             self.failed(DeadlineError(f"not answered within {allowed_s:.3g} s"))
         else:
             self.failed(BodyTimeoutError(f"the request's body did not arrive within {allowed_s:.3g} s"))
@@ -313,4 +350,5 @@ class BotRequest(WholeBody):
             self._front.account.give(self._held_bytes)
             self._held_bytes = 0
         self._front.ended(self)
+        self._upload = None
         self._asking = None  # which knows this request: without the circle neither waits for the garbage collector

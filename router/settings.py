@@ -21,6 +21,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_LISTEN_FD": "an inherited listening socket, instead of host and port",
     "ROUTER_POLL_INTERVAL_S": "seconds between polls of the store (0.5 for a folder, 1 for S3)",
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
+    "ROUTER_STREAM_OVER": "request bodies up to this are held whole, larger ones are sent on as they come (1Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
@@ -83,6 +84,7 @@ def _read_limits(reader: EnvironReader) -> Limits:
     defaults = Limits()
     limits = Limits(
         max_body_bytes=reader.bytes("ROUTER_MAX_BODY", defaults.max_body_bytes),
+        stream_over_bytes=reader.bytes("ROUTER_STREAM_OVER", defaults.stream_over_bytes),
         max_held_bytes=reader.bytes("ROUTER_MAX_HELD_BODIES", defaults.max_held_bytes),
         max_connections_per_pool=reader.integer(
             "ROUTER_MAX_CONNECTIONS_PER_POOL", defaults.max_connections_per_pool, at_least=1, at_most=65_535
@@ -91,6 +93,8 @@ def _read_limits(reader: EnvironReader) -> Limits:
             "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0
         ),
     )
+    if limits.stream_over_bytes < limits.small_body_bytes:
+        reader.refuse("ROUTER_STREAM_OVER", limits.stream_over_bytes, "at least 64Ki")
     if limits.max_held_bytes < limits.max_body_bytes:
         reader.refuse("ROUTER_MAX_HELD_BODIES", limits.max_held_bytes, "at least ROUTER_MAX_BODY")
     return limits
