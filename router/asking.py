@@ -11,17 +11,19 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
+from botshard.oip.deadlines import DIRECT_HOP_S
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
-from router.attempts import Attempts, Cause
+from router.attempts import PAID, Attempts, Cause
 from router.errors import ConnectError, GatewayError, LostError, NotReadyError, UnsettledError, UpstreamError
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
+from router.hedging import Hedge
 from router.pools import PoolState
 from router.table import BotRoute
 from router.targets import Target
 from router.uploading import Upload
-from router.upstream import Connection
+from router.upstream import Asker, Connection
 
 __all__ = ["Asking", "Client"]
 
@@ -61,7 +63,7 @@ class Asking:
         "_bot",
         "_client",
         "_head",
-        "_head_only",
+        "_hedge",
         "_in_flight",
         "_is_answered",
         "_is_over",
@@ -94,6 +96,7 @@ class Asking:
         self._body = body
         self._upload = upload
         self._attempts: Attempts | None = None
+        self._hedge: Hedge | None = None
         self._task: asyncio.Task[Any] | None = None
         self._in_flight = False
         self._is_answered = False
@@ -129,11 +132,14 @@ class Asking:
     def stop(self) -> None:
         """Nobody waits any more."""
         self._is_over = True
-        self._body = b""
+        if self._hedge is not None:
+            self._hedge.stop()
+            self._hedge = None  # which knows this asking: without the circle neither waits for the garbage collector
         if self._task is not None:
             self._task.cancel()
         if self._in_flight:
             self.let_go()
+        self._body = b""
 
     # ── tries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,6 +161,8 @@ class Asking:
         failed = {} if attempts is None else attempts.failed_pools
         pool, budget_s = self._way.choose(self._target.bot, routed, failed)
         self.pool = pool
+        if attempts is None:
+            pool.budget.asked()
         self._client.allow(budget_s)
         pool.outstanding += 1
         self._in_flight = True
@@ -168,38 +176,79 @@ class Asking:
     def _ask(self, connection: Connection) -> None:
         assert self.pool is not None  # noqa: S101 - chosen by `_try`
         self.connection = connection
-        address = self.pool.origin.address
-        head = self._head.to(address.authority, address.prefix, epoch=self._way.epoch, left_s=self._client.left_s)
+        self.send(self.pool, connection, self)
+        hedging = self._way.hedging
+        if hedging is not None and self._attempts is None and self._upload is None and self._bot is not None:
+            head = self._head
+            self._hedge = hedging.beside(self, self._way, self.pool, self._bot, method=head.method, path=head.path)
+
+    def send(self, pool: PoolState, connection: Connection, asker: Asker, /) -> None:
+        """Send the request over a connection to a pool; `asker` is told what comes of it.
+
+        Raises: LostError where the connection has ended meanwhile.
+        """
+        address, left_s = pool.origin.address, self._client.left_s
+        head = self._head.to(
+            address.authority, address.prefix, epoch=self._way.epoch, left_s=left_s, hop_s=DIRECT_HOP_S
+        )
         head_only = self._head.method == b"HEAD"
         if self._upload is None:
-            connection.begin(head, self._body, self, head_only=head_only)
+            connection.begin(head, self._body, asker, head_only=head_only)
         else:
-            self._upload.begin(connection, head, self, head_only=head_only)
+            self._upload.begin(connection, head, asker, head_only=head_only)
 
     def _again(self, cause: Cause, failure: UpstreamError) -> None:
         assert self.pool is not None  # noqa: S101 - it has failed
         assert self._bot is not None  # noqa: S101 - the pool is its own
         self.let_go()
-        if self._upload is not None and not self._upload.can_begin:
-            self._client.failed(failure)  # what was sent of its body is not here any more
-            return
+        pool, route = self.pool, self.pool.route
         attempts = self._attempts = self._attempts or Attempts()
-        route = self.pool.route
+        hedge, self._hedge = self._hedge, None
+        if hedge is not None and hedge.save():
+            attempts.failed(route.name)
+            return
         routed = self._way.routes.pools(self._bot)
         others = sum(1 for other in routed if other is not route and other.name not in attempts.failed_pools)
         pause_s = attempts.pause_after(route.name, cause, other_pools=others)
-        if pause_s is None:
-            if cause is Cause.MISDIRECTED:
-                self._client.failed(UnsettledError(f"{failure}, and so does the newest table", retry_after_s=1))
-            else:
-                self._client.failed(failure)
+        if pause_s is None and cause is Cause.MISDIRECTED:
+            self._client.failed(UnsettledError(f"{failure}, and so does the newest table", retry_after_s=1))
             return
-        self.pool.counts.retried(cause)
+        if pause_s is None or self._is_spent or pause_s >= self._client.left_s:
+            self._client.failed(failure)
+            return
+        if cause in PAID and not pool.budget.may_retry():
+            pool.counts.refused_retry(cause)
+            self._client.failed(failure)
+            return
+        pool.counts.retried(cause)
         if pause_s or cause in _LOOK_FIRST:
             waiting = self._way.before_next_try(cause, pause_s, self._target.bot, self._bot, failed=route)
             self._wait(waiting, self._go)
         else:
             self._step(self._go, self._bot)
+
+    @property
+    def _is_spent(self) -> bool:
+        """Whether what was sent of its body is not here any more."""
+        return self._upload is not None and not self._upload.can_begin
+
+    # ── a second try beside the first: see `router.hedging.Hedged` ────────────────────────────────────────────────────
+
+    @property
+    def bot_id(self) -> str:
+        """The bot that is asked."""
+        return self._target.bot
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a try was sent, and nothing has come of it."""
+        return self._task is None and self.connection is not None and not self._is_answered
+
+    def take_over(self, pool: PoolState, connection: Connection, /) -> None:
+        """The other try is the only one from here on."""
+        self.let_go()
+        self.pool, self.connection = pool, connection
+        self._in_flight = True
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -222,7 +271,7 @@ class Asking:
         verdict = judge(connection.status, head)
         self._way.note_epoch(head)
         if verdict is Verdict.NOT_FOUND:
-            if self._target.versioned or self._was_not_found:
+            if self._target.versioned or self._was_not_found or self._is_spent:
                 verdict = Verdict.FORWARD if head.epoch else Verdict.WRAP
             else:
                 # For being behind, or for good? The catalog as it is now decides.
@@ -244,6 +293,8 @@ class Asking:
 
     def _answer(self, head: AnswerHead, connection: Connection, *, wrap: bool) -> None:
         self._is_answered = True
+        if self._hedge is not None:
+            self._hedge.answered()
         self._client.answer(head, connection, wrap=wrap)
 
     # ── steps and waits ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,8 @@ A request may only be tried again while no byte of an answer has gone to the cli
   is done over about two and a half seconds: a killed replica is back within one, a gateway says 502 for about two.
 - Where a connection ended after the request was sent, the request may have been what ended the replica. It gets two
   more tries, so that one poisonous request cannot take replica after replica with it.
+
+Above both stands the budget of the whole pool group (`router.budget`), for the causes in `PAID`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final
 
 from botshard.sharding.ids import PoolName
 
-__all__ = ["Attempts", "Cause"]
+__all__ = ["PAID", "Attempts", "Cause"]
 
 
 class Cause(StrEnum):
@@ -33,6 +35,11 @@ class Cause(StrEnum):
     NOT_FOUND = "not_found"
     UNROUTED = "unrouted"
 
+
+PAID: Final = frozenset({Cause.LOST, Cause.NO_REPLICA})
+"""Tries after these are work that is done again, or is refused for there being too much of it: they come out of the
+budget. After the others no replica has worked on the request, and none will work more for its being sent elsewhere: no
+connection was made or it was dead, or the answer says that the request is not for whom it reached."""
 
 _PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
 _BOUNDS: Final[Mapping[Cause, int]] = {
@@ -65,6 +72,10 @@ class Attempts:
         """Whether a kept-alive connection has let this request down: the others may be as dead."""
         return Cause.STALE in self._causes or Cause.LOST in self._causes
 
+    def failed(self, pool: PoolName, /) -> None:
+        """A pool has failed this request."""
+        self.failed_pools[pool] = self.failed_pools.get(pool, 0) + 1
+
     def pause_after(self, pool: PoolName, cause: Cause, /, *, other_pools: int) -> float | None:
         """Seconds to wait before the next try; None: no more.
 
@@ -75,7 +86,7 @@ class Attempts:
         """
         seen = self._causes.get(cause, 0) + 1
         self._causes[cause] = seen
-        self.failed_pools[pool] = self.failed_pools.get(pool, 0) + 1
+        self.failed(pool)
         if seen > _BOUNDS[cause] or self._failures >= len(_PAUSES_S):
             return None
         pause_s = _PAUSES_S[self._failures]

@@ -12,6 +12,7 @@ from router.attempts import Cause
 from router.errors import CatalogUnreadableError, NoPoolError, UnknownBotError
 from router.following import Following
 from router.heads import AnswerHead
+from router.hedging import Hedging
 from router.metrics import RouterCounts
 from router.pools import Pools, PoolState
 from router.select import policy_of, untried_first
@@ -29,8 +30,18 @@ placed costs its callers this wait before they are told so."""
 class Forwarding:
     """See the module. What is a coroutine here is for requests that have to wait; all others come by without a task."""
 
-    def __init__(self, routes: Routes, pools: Pools, following: Following, counts: RouterCounts) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        pools: Pools,
+        following: Following,
+        counts: RouterCounts,
+        *,
+        hedging: Hedging | None = None,
+    ) -> None:
         self.routes = routes
+        self.hedging = hedging
+        """None: no request is sent to two pools at a time."""
         self.loop = asyncio.get_running_loop()
         self._pools = pools
         self._following = following

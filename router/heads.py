@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
-from botshard.oip.deadlines import TIMEOUT_FORM, read_timeout
+from botshard.oip.deadlines import TIMEOUT_FORM, for_next_hop, read_timeout
+from botshard.oip.trace_context import TRACEPARENT, TRACESTATE, is_traceparent, is_tracestate
 from router.errors import BadRequestError
 from router.upstream import Headers
 
@@ -73,6 +74,8 @@ def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> Req
     dropped = _REQUEST_SPECIAL
     if b"connection" in fields:
         dropped = dropped | _named_in_connection(headers)
+    if TRACEPARENT in fields or TRACESTATE in fields:
+        dropped = dropped | _broken_trace(headers)
     length, timeout, request_id = fields.get(b"content-length"), fields.get(REQUEST_TIMEOUT), fields.get(REQUEST_ID)
     return RequestHead(
         b"".join([name + b": " + value + b"\r\n" for name, value in headers if name not in dropped]),
@@ -86,6 +89,13 @@ def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> Req
 
 def _named_in_connection(headers: Headers) -> set[bytes]:
     return {token.strip().lower() for token in _joined(headers, b"connection").split(b",")}
+
+
+def _broken_trace(headers: Headers) -> set[bytes]:
+    """What of the trace context must not be sent on."""
+    if not is_traceparent(_joined(headers, TRACEPARENT)):
+        return {TRACEPARENT, TRACESTATE}
+    return set() if is_tracestate(_joined(headers, TRACESTATE)) else {TRACESTATE}
 
 
 def _joined(headers: Headers, name: bytes) -> bytes:
@@ -136,8 +146,8 @@ class ForwardedHead(NamedTuple):
         )
         return cls(method, path, lines)
 
-    def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
-        """The bytes for one try."""
+    def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float, hop_s: float) -> bytes:
+        """The bytes for one try; of `left_s` the pool is told what is left when `hop_s` is taken off for the way."""
         return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bx-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (
             self.method,
             prefix,
@@ -145,7 +155,7 @@ class ForwardedHead(NamedTuple):
             authority,
             self.lines,
             epoch,
-            left_s,
+            for_next_hop(left_s, hop_s),
         )
 
 

@@ -28,6 +28,7 @@ from router.app import make_app
 from router.following import Following
 from router.forwarding import Forwarding
 from router.front import Front
+from router.hedging import Hedging
 from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
@@ -104,7 +105,7 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
-    way = Forwarding(routes, pools, following, counts)
+    way = Forwarding(routes, pools, following, counts, hedging=Hedging() if settings.hedge else None)
     front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
     server = Server(
         make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -42,12 +42,16 @@ class Outcome(StrEnum):
 class PoolCounts:
     """Counts of one pool since it is in the table."""
 
-    __slots__ = ("buckets", "requests", "retries", "seconds")
+    __slots__ = ("buckets", "hedges", "refused", "requests", "retries", "seconds")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[int, Outcome], int] = {}
         """{(first digit of the status sent to the client, 0: none; outcome): requests}"""
         self.retries: dict[Cause, int] = {}
+        self.refused: dict[Cause, int] = {}
+        """Tries that failed and that the budget let no other follow."""
+        self.hedges: dict[str, int] = {}
+        """{what came of it: second tries at this pool beside one that was still waited for}"""
         self.buckets = [0] * (len(_BUCKETS_S) + 1)
         self.seconds = 0.0
 
@@ -61,6 +65,14 @@ class PoolCounts:
     def retried(self, cause: Cause, /) -> None:
         """One try at this pool failed and another followed."""
         self.retries[cause] = self.retries.get(cause, 0) + 1
+
+    def hedged(self, result: Literal["won", "lost", "refused"], /) -> None:
+        """This pool was the second that a request was sent to, or would have been if the budget had allowed it."""
+        self.hedges[result] = self.hedges.get(result, 0) + 1
+
+    def refused_retry(self, cause: Cause, /) -> None:
+        """One try at this pool failed, and there was no budget for another."""
+        self.refused[cause] = self.refused.get(cause, 0) + 1
 
 
 class RouterCounts:
@@ -116,6 +128,12 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         "botshard_router_requests", "Requests by the pool that was tried last", labels=(*_POOL, "code", "outcome")
     )
     retries = CounterMetricFamily("botshard_router_retries", "Tries that failed", labels=(*_POOL, "cause"))
+    refused = CounterMetricFamily(
+        "botshard_router_retries_refused", "Tries that failed without another in the budget", labels=(*_POOL, "cause")
+    )
+    hedges = CounterMetricFamily(
+        "botshard_router_hedges", "Second tries beside one that was still waited for", labels=(*_POOL, "result")
+    )
     seconds = HistogramMetricFamily(
         "botshard_router_request_seconds", "From the first byte of a request to the last of its answer", labels=_POOL
     )
@@ -127,12 +145,16 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
             requests.add_metric([*labels, f"{digit}xx" if digit else "none", outcome], count)
         for cause, count in list(pool.counts.retries.items()):
             retries.add_metric([*labels, cause], count)
+        for cause, count in list(pool.counts.refused.items()):
+            refused.add_metric([*labels, cause], count)
+        for result, count in list(pool.counts.hedges.items()):
+            hedges.add_metric([*labels, result], count)
         seconds.add_metric(labels, _cumulated(pool.counts.buckets), pool.counts.seconds)
         outstanding.add_metric(labels, pool.outstanding)
         idle = pool.origin.idle_count
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
-    yield from (requests, retries, seconds, outstanding, connections)
+    yield from (requests, retries, refused, hedges, seconds, outstanding, connections)
 
 
 def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:

@@ -6,8 +6,9 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
-from botshard.sharding.ids import PoolName
+from botshard.sharding.ids import GroupName, PoolName
 from botshard.sharding.routing import PoolRoute
+from router.budget import Budget
 from router.limits import Limits
 from router.metrics import PoolCounts
 from router.origins import Address, Origin
@@ -18,11 +19,13 @@ __all__ = ["PoolState", "Pools"]
 class PoolState:
     """One pool of the table in force."""
 
-    __slots__ = ("answered_s", "counts", "origin", "outstanding", "route")
+    __slots__ = ("answered_s", "budget", "counts", "origin", "outstanding", "route")
 
-    def __init__(self, route: PoolRoute, origin: Origin) -> None:
+    def __init__(self, route: PoolRoute, origin: Origin, budget: Budget) -> None:
         self.route = route
         self.origin = origin
+        self.budget = budget
+        """Of the pool's group: what may be tried again."""
         self.outstanding = 0
         """Requests of this router that the pool has not answered yet."""
         self.answered_s = float("-inf")
@@ -38,6 +41,7 @@ class Pools:
         # Made when the first pool with an https URL is connected to: reading all authorities takes a while.
         self._tls = cache(ssl.create_default_context)
         self._pools: dict[PoolName, PoolState] = {}
+        self._budgets: dict[GroupName, Budget] = {}
 
     def __getitem__(self, name: PoolName) -> PoolState:
         return self._pools[name]
@@ -58,17 +62,19 @@ class Pools:
         Raises: CallerError for a URL that cannot be connected to; nothing has changed then.
         """
         pools: dict[PoolName, PoolState] = {}
+        budgets = {route.group: self._budgets.get(route.group) or Budget() for route in routes.values()}
         for name, route in routes.items():
             held = self._pools.get(name)
             if held is not None and held.route == route:
                 pools[name] = held
                 continue
-            state = PoolState(route, Origin(name, Address.of(route.url), self._limits, tls=self._tls))
+            origin = Origin(name, Address.of(route.url), self._limits, tls=self._tls)
+            state = PoolState(route, origin, budgets[route.group])
             if held is not None:
                 state.counts = held.counts
             pools[name] = state
         gone = [state for name, state in self._pools.items() if pools.get(name) is not state]
-        self._pools = pools
+        self._pools, self._budgets = pools, budgets
         _close(gone)
 
     def close(self) -> None:

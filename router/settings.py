@@ -25,6 +25,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
+    "ROUTER_HEDGE": "true: a realtime request that takes longer than usual is sent to a second pool besides (false)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
     "ROUTER_ACCESS_LOG": "true: one log line a request (false)",
     "ROUTER_LOG_FORMAT": "text or json (text)",
@@ -51,6 +52,8 @@ class Settings:
     """A pipe whose end is the order to end."""
     unknown: tuple[str, ...] = ()
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
+    hedge: bool = False
+    """Whether realtime requests may be sent to two pools at a time."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -69,6 +72,7 @@ class Settings:
             listen_fd=reader.fd("ROUTER_LISTEN_FD"),
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
+            hedge=reader.boolean("ROUTER_HEDGE", default=False),
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
             access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
