@@ -48,7 +48,12 @@ class RunningRouter:
 
 @contextlib.asynccontextmanager
 async def running_router(
-    fleet: Fleet, *, limits: Limits | None = None, poll_interval_s: float = 0.05, access_log: bool = False
+    fleet: Fleet,
+    *,
+    limits: Limits | None = None,
+    poll_interval_s: float = 0.05,
+    access_log: bool = False,
+    hedge: bool = False,
 ) -> AsyncIterator[RunningRouter]:
     """A router over the fleet's store, stopped at the end."""
     settings = Settings(
@@ -57,6 +62,7 @@ async def running_router(
         limits=limits or Limits(),
         drain_timeout_s=1.0,
         access_log=access_log,
+        hedge=hedge,
     )
     parts = assemble(settings, fleet.store)
     listening = socket.create_server(("127.0.0.1", 0))
