@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from botshard.oip.deadlines import DIRECT_HOP_S
+from botshard.oip.deadlines import for_next_hop
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
 from router.attempts import PAID, Attempts, Cause
@@ -187,9 +187,12 @@ class Asking:
 
         Raises: LostError where the connection has ended meanwhile.
         """
-        address, left_s = pool.origin.address, self._client.left_s
+        address = pool.origin.address
         head = self._head.to(
-            address.authority, address.prefix, epoch=self._way.epoch, left_s=left_s, hop_s=DIRECT_HOP_S
+            address.authority,
+            address.prefix,
+            epoch=self._way.epoch,
+            left_s=for_next_hop(self._client.left_s, address.hop_s),
         )
         head_only = self._head.method == b"HEAD"
         if self._upload is None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
-from botshard.oip.deadlines import TIMEOUT_FORM, for_next_hop, read_timeout
+from botshard.oip.deadlines import TIMEOUT_FORM, read_timeout
 from botshard.oip.trace_context import TRACEPARENT, TRACESTATE, is_traceparent, is_tracestate
 from router.errors import BadRequestError
 from router.upstream import Headers
@@ -146,8 +146,8 @@ class ForwardedHead(NamedTuple):
         )
         return cls(method, path, lines)
 
-    def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float, hop_s: float) -> bytes:
-        """The bytes for one try; of `left_s` the pool is told what is left when `hop_s` is taken off for the way."""
+    def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
+        """The bytes for one try; `left_s` is what the pool is told."""
         return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bx-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (
             self.method,
             prefix,
@@ -155,7 +155,7 @@ class ForwardedHead(NamedTuple):
             authority,
             self.lines,
             epoch,
-            for_next_hop(left_s, hop_s),
+            left_s,
         )
 
 

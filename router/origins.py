@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from botshard.oip.deadlines import DIRECT_HOP_S
 from botshard.sharding.errors import CallerError
 from router.errors import ConnectError, OverloadedError
 from router.limits import Limits
@@ -31,6 +32,8 @@ class Address:
     """Value of the Host header."""
     prefix: bytes
     """Path of the URL, without a slash at its end; mostly empty."""
+    hop_s: float = DIRECT_HOP_S
+    """What going there and back may take of a request's time."""
 
     @classmethod
     def of(cls, url: str, /) -> Address:

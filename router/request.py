@@ -122,16 +122,17 @@ class BotRequest(WholeBody):
     def _take_large(self) -> None:
         assert self._head is not None  # noqa: S101 - else there is an error
         length = self._head.content_length
+        streams = self.body_bytes > self._front.limits.stream_over_bytes and self.body_bytes != length
         try:
             if self.body_bytes > self._held_bytes:
-                self._hold(self.body_bytes)
+                self._hold(self._front.limits.max_body_bytes if streams else self.body_bytes)
         except OverloadedError as error:
             self.error = error
             self.forget_body()
             if self.is_started:
                 self._proceed()
             return
-        if self.body_bytes > self._front.limits.stream_over_bytes and self.body_bytes != length:
+        if streams:
             self._parts, parts = None, self._parts
             kept = bytes(self.body) if parts is None else b"".join(parts)
             self.body = b""

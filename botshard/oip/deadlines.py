@@ -50,7 +50,9 @@ def read_timeout(value: bytes, /) -> float | None:
 
 def for_next_hop(left_s: float, hop_s: float, /) -> float:
     """What the next hop is told of the seconds that are left here, if going there and back takes `hop_s`."""
-    return left_s - min(hop_s, left_s * _MOST_OF_IT)
+    if hop_s > left_s * _MOST_OF_IT:
+        return left_s * (1.0 - _MOST_OF_IT)
+    return left_s - hop_s
 
 
 def read_grpc_timeout(value: bytes, /) -> float | None:

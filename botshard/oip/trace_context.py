@@ -1,6 +1,6 @@
 """W3C Trace Context as a proxy treats it that takes no part in a trace: passed on untouched, or dropped. Pure.
 
-Whoever cannot read `traceparent` must not send it on, nor a `tracestate` beside it: the next in the chain would join two
+Whoever cannot read `traceparent` must not send it on, nor a `tracestate` beside it: the next in the chain would join
 traces that have nothing to do with each other. A `tracestate` that cannot be read is dropped alone.
 
 https://www.w3.org/TR/trace-context/
