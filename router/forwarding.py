@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from botshard.sharding.ids import BotId, PoolName
+from botshard.sharding.ids import BotId, GroupName, PoolName
 from botshard.sharding.routing import GroupRoute, PoolRoute
 from router.attempts import Cause
 from router.errors import CatalogUnreadableError, NoPoolError, UnknownBotError
@@ -79,11 +79,20 @@ class Forwarding:
             budget_s += group.cold_start_timeout_s
         return pool, budget_s
 
+    def hedges(self, group: GroupName, /) -> bool:
+        """Whether requests to a group may be sent to two pools at a time."""
+        table = self.routes.table
+        return self.hedging is not None and table is not None and table.groups[group].realtime
+
     def note_epoch(self, head: AnswerHead, /) -> None:
         """A pool that has a newer table than this router tells so by every answer."""
         table = self.routes.table
         if head.epoch and table is not None and head.epoch.isdigit() and int(head.epoch) > table.epoch:
-            self._following.refresh_table_soon()
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Somebody has a newer table: have it read."""
+        self._following.refresh_table_soon()
 
     # ── what a request waits for ──────────────────────────────────────────────────────────────────────────────────────
 

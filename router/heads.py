@@ -17,7 +17,15 @@ from botshard.oip.trace_context import TRACEPARENT, TRACESTATE, is_traceparent, 
 from router.errors import BadRequestError
 from router.upstream import Headers
 
-__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
+__all__ = [
+    "AnswerHead",
+    "ForwardedHead",
+    "RequestHead",
+    "broken_trace",
+    "forwarded_line",
+    "read_answer_head",
+    "read_request_head",
+]
 
 EPOCH: Final = names.EPOCH.encode()
 POOL: Final = names.POOL.encode()
@@ -75,7 +83,7 @@ def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> Req
     if b"connection" in fields:
         dropped = dropped | _named_in_connection(headers)
     if TRACEPARENT in fields or TRACESTATE in fields:
-        dropped = dropped | _broken_trace(headers)
+        dropped = dropped | broken_trace(headers)
     length, timeout, request_id = fields.get(b"content-length"), fields.get(REQUEST_TIMEOUT), fields.get(REQUEST_ID)
     return RequestHead(
         b"".join([name + b": " + value + b"\r\n" for name, value in headers if name not in dropped]),
@@ -91,8 +99,8 @@ def _named_in_connection(headers: Headers) -> set[bytes]:
     return {token.strip().lower() for token in _joined(headers, b"connection").split(b",")}
 
 
-def _broken_trace(headers: Headers) -> set[bytes]:
-    """What of the trace context must not be sent on."""
+def broken_trace(headers: Headers, /) -> set[bytes]:
+    """Names of headers of the trace context that must not be sent on."""
     if not is_traceparent(_joined(headers, TRACEPARENT)):
         return {TRACEPARENT, TRACESTATE}
     return set() if is_tracestate(_joined(headers, TRACESTATE)) else {TRACESTATE}
@@ -138,12 +146,7 @@ class ForwardedHead(NamedTuple):
             length = b"transfer-encoding: chunked\r\n"
         else:
             length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
-        lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
-            head.lines,
-            request_id,
-            _forwarded(head, client),
-            length,
-        )
+        lines = b"%bx-request-id: %b\r\n%b%b" % (head.lines, request_id, forwarded_line(head, client), length)
         return cls(method, path, lines)
 
     def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
@@ -159,10 +162,10 @@ class ForwardedHead(NamedTuple):
         )
 
 
-def _forwarded(head: RequestHead, client: tuple[str, int] | None) -> bytes:
+def forwarded_line(head: RequestHead, client: tuple[str, int] | None, /) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
     hop = _hop(client[0] if client else "unknown", head.host)
-    return head.forwarded + b", " + hop if head.forwarded else hop
+    return b"forwarded: %b\r\n" % (head.forwarded + b", " + hop if head.forwarded else hop)
 
 
 @lru_cache(1024)

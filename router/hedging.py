@@ -43,8 +43,7 @@ class Hedging:
         """A hedge for a request that was just sent to its first pool; None: it gets none."""
         if method != b"POST" or not path.partition(b"?")[0].endswith(_INFERENCE):
             return None
-        table = way.routes.table
-        if table is None or not table.groups[first.route.group].realtime:
+        if not way.hedges(first.route.group):
             return None
         hedge = Hedge(hedged, way, first, self._latencies, bot)
         delay_s = self._latencies.quantile_s(bot, first.route.family)

@@ -6,9 +6,11 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
+from botshard.http1.answers import line
 from botshard.sharding.ids import GroupName, PoolName
 from botshard.sharding.routing import PoolRoute
 from router.budget import Budget
+from router.heads import POOL
 from router.limits import Limits
 from router.metrics import PoolCounts
 from router.origins import Address, Origin
@@ -19,13 +21,15 @@ __all__ = ["PoolState", "Pools"]
 class PoolState:
     """One pool of the table in force."""
 
-    __slots__ = ("answered_s", "budget", "counts", "origin", "outstanding", "route")
+    __slots__ = ("answered_s", "budget", "counts", "line", "origin", "outstanding", "route")
 
     def __init__(self, route: PoolRoute, origin: Origin, budget: Budget) -> None:
         self.route = route
         self.origin = origin
         self.budget = budget
         """Of the pool's group: what may be tried again."""
+        self.line = line(POOL, route.name.encode())
+        """The header line that names it to clients."""
         self.outstanding = 0
         """Requests of this router that the pool has not answered yet."""
         self.answered_s = float("-inf")

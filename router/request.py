@@ -1,9 +1,6 @@
 """A client's request to a bot, from its head to the last byte of its answer.
 
-Bodies go through as bytes, both ways. A request's is read whole before it is sent on, so that it can be sent again to
-another pool or over a fresh connection, and so that a client that sends slowly never occupies a replica. The price is
-memory, which an account bounds; small bodies, which nearly all are, come in one piece and are not counted. A large one
-is sent on as it comes (`router.uploading`) once more of it is here than is held whole.
+Bodies go through as bytes, both ways; how a request's is held is said in `router.body`.
 """
 
 from __future__ import annotations
@@ -14,16 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from botshard.http1.answers import CONTINUE, JSON, Answer, line
 from botshard.http1.framing import Framing
-from botshard.http1.whole import WholeBody
 from botshard.sharding.errors import ShardingError, TerminalError
 from router.asking import Asking
+from router.body import RequestBody
 from router.errors import BodyTimeoutError, ClientGoneError, DeadlineError, NotReadyError, OverloadedError
 from router.heads import POOL, REQUEST_ID, RETRY_AFTER, AnswerHead, ForwardedHead, RequestHead, read_request_head
 from router.pools import PoolState
 from router.problems import error_body
 from router.table import BotRoute
 from router.targets import Target
-from router.uploading import ROOM_BYTES, Upload
 from router.upstream import Connection
 
 if TYPE_CHECKING:
@@ -39,7 +35,7 @@ _NO_STATUS: Final = 0
 log = logging.getLogger("router.proxy")
 
 
-class BotRequest(WholeBody):
+class BotRequest(RequestBody):
     """See the module."""
 
     __slots__ = (
@@ -51,10 +47,8 @@ class BotRequest(WholeBody):
         "_front",
         "_has_budget",
         "_head",
-        "_held_bytes",
         "_path",
         "_target",
-        "_upload",
         "began_s",
         "error",
         "request_id",
@@ -63,7 +57,7 @@ class BotRequest(WholeBody):
 
     def __init__(self, front: Front, target: Target, path: bytes, *, error: ShardingError | None = None) -> None:
         """`error`: what is wrong with the request already."""
-        super().__init__()
+        super().__init__(front.limits, front.account)
         self._front = front
         self._target = target
         self._path = path
@@ -71,9 +65,6 @@ class BotRequest(WholeBody):
         self._bot: BotRoute | None = None
         self._has_budget = False
         self._allowed_s = 0.0
-        self._held_bytes = 0
-        self._upload: Upload | None = None
-        """Sends the body on while it comes."""
         self._asking: Asking | None = None
         self._framing: Framing | None = None
         self._foreign: bytes | None = None
@@ -84,6 +75,21 @@ class BotRequest(WholeBody):
         self.request_id = b""
         self.status = _NO_STATUS
         """Of the answer that went to the client; 0: none did."""
+
+    @property
+    def bot_id(self) -> str:
+        """The bot that is asked."""
+        return self._target.bot
+
+    @property
+    def path(self) -> bytes:
+        """As it is sent on."""
+        return self._path
+
+    @property
+    def is_plain_infer(self) -> bool:
+        """Whether it asks for an inference by the shortest path there is."""
+        return self._path == self.target and not self._target.versioned and self._path.endswith(b"/infer")
 
     @property
     def pool(self) -> PoolState | None:
@@ -100,7 +106,7 @@ class BotRequest(WholeBody):
             head = self._head = read_request_head(self.headers, self.fields)
             self.request_id = head.request_id or front.next_id()
             if head.content_length is not None and head.content_length > front.limits.small_body_bytes:
-                self._hold(head.content_length)
+                self.hold(head.content_length)
         except ShardingError as error:
             self.request_id = self.request_id or front.next_id()
             self.error = self.error or error
@@ -112,8 +118,8 @@ class BotRequest(WholeBody):
 
     def take(self, data: bytes, /) -> None:
         """Keep a piece of the body, or send it on, unless the request is refused already or too much is held."""
-        if self._upload is not None:
-            self._upload.add(data)
+        if self.upload is not None:
+            self.upload.add(data)
         elif self.error is None:
             super().take(data)
             if self.body_bytes > self._front.limits.small_body_bytes:
@@ -121,46 +127,19 @@ class BotRequest(WholeBody):
 
     def _take_large(self) -> None:
         assert self._head is not None  # noqa: S101 - else there is an error
-        length = self._head.content_length
-        streams = self.body_bytes > self._front.limits.stream_over_bytes and self.body_bytes != length
         try:
-            if self.body_bytes > self._held_bytes:
-                self._hold(self._front.limits.max_body_bytes if streams else self.body_bytes)
+            is_new = self.account_for(self._head.content_length)
         except OverloadedError as error:
             self.error = error
             self.forget_body()
-            if self.is_started:
-                self._proceed()
-            return
-        if streams:
-            self._parts, parts = None, self._parts
-            kept = bytes(self.body) if parts is None else b"".join(parts)
-            self.body = b""
-            self._upload = Upload(kept, is_chunked=length is None, on_room=self.link.read_on, on_spent=self._spend)
-            if self.is_started:
-                self._proceed()
-
-    def _hold(self, size_bytes: int) -> None:
-        held_bytes = min(size_bytes, self._front.limits.stream_over_bytes + ROOM_BYTES)
-        if not self._front.account.take(held_bytes - self._held_bytes):
-            raise OverloadedError("the router holds as many request bodies as it may", retry_after_s=1)
-        self._held_bytes = held_bytes
-
-    def _spend(self) -> None:
-        """What was kept of a large body is gone."""
-        if self._held_bytes > ROOM_BYTES:
-            self._front.account.give(self._held_bytes - ROOM_BYTES)
-            self._held_bytes = ROOM_BYTES
-
-    @property
-    def is_full(self) -> bool:
-        """See `botshard.http1.exchange.Exchange`."""
-        return self._upload is not None and self._upload.is_full
+            is_new = True
+        if is_new and self.is_started:
+            self._proceed()
 
     def complete(self) -> None:
         """The body is whole."""
-        if self._upload is not None:
-            self._upload.end()
+        if self.upload is not None:
+            self.upload.end()
             return
         super().complete()
         if self.is_started:
@@ -173,7 +152,7 @@ class BotRequest(WholeBody):
     def _proceed(self) -> None:
         if self.error is not None:
             self._refuse(self.error)
-        elif self.is_whole or self._upload is not None:
+        elif self.is_whole or self.upload is not None:
             self._ask()
         else:
             self._await_body()
@@ -185,9 +164,29 @@ class BotRequest(WholeBody):
             self.expects_continue = False
             self.link.write(CONTINUE)
 
+    def go_on(
+        self,
+        *,
+        bot: BotRoute | None,
+        pool: PoolState,
+        connection: Connection,
+        began_s: float,
+        budget_s: float,
+        request_id: bytes,
+    ) -> None:
+        """Go on with what was sent already, by the short way; the request has its head and its body."""
+        self._head = read_request_head(self.headers, self.fields)
+        self._bot, self.request_id = bot, request_id
+        self.began_s, self._has_budget, self._allowed_s = began_s, True, budget_s
+        self.deadline_s = began_s + budget_s
+        self._make_asking().go_on(pool, connection)
+
     def _ask(self) -> None:
+        self._make_asking().start()
+
+    def _make_asking(self) -> Asking:
         assert self._head is not None  # noqa: S101 - else there is an error
-        upload = self._upload
+        upload = self.upload
         size = len(self.body) if upload is None else self._head.content_length
         head = ForwardedHead.of(
             self._head,
@@ -200,7 +199,7 @@ class BotRequest(WholeBody):
         )
         way = self._front.way
         self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body, upload=upload)
-        self._asking.start()
+        return self._asking
 
     # ── what the asking calls ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -347,9 +346,6 @@ class BotRequest(WholeBody):
         """Let go of everything, count, tell."""
         if self._asking is not None:
             self._asking.stop()
-        if self._held_bytes:
-            self._front.account.give(self._held_bytes)
-            self._held_bytes = 0
+        self.give_back()
         self._front.ended(self)
-        self._upload = None
         self._asking = None  # which knows this request: without the circle neither waits for the garbage collector

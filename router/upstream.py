@@ -12,6 +12,7 @@ is not reused); an answer before the request was read; an end in the middle. Tim
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -20,7 +21,7 @@ import httptools
 from router.errors import CutError, InvalidAnswerError, LostError, UpstreamError
 from router.limits import Limits
 
-__all__ = ["Asker", "Connection", "Headers", "Source"]
+__all__ = ["Asker", "Connection", "Headers", "ShortAsker", "Source"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, in the order they came."""
@@ -44,6 +45,14 @@ class Source(Protocol):
         """The pool reads again: send what can be sent."""
 
 
+class ShortAsker(Asker, Protocol):
+    """Who sent a usual request."""
+
+    def answered(self, data: bytes, /) -> bool:
+        """Whether these first bytes were all of the answer and are taken; else `hand_over` was called."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """See the module. `begin` a request; `came` of its asker is called until the answer is `finished` or broke off."""
 
@@ -53,6 +62,7 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_head_only",
         "_held_bytes",
+        "_is_used",
         "_keep_alive",
         "_limits",
         "_loop",
@@ -62,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_read_paused",
         "_stray",
         "_transport",
+        "_trip",
         "error",
         "exchanges",
         "finished",
@@ -69,9 +80,11 @@ class Connection(asyncio.Protocol):
         "headers",
         "idle_since_s",
         "is_writable",
+        "on_whole",
         "opened_at_s",
         "source",
         "status",
+        "use_until_s",
     )
 
     def __init__(
@@ -89,6 +102,9 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._asker: Asker | None = None
+        self._trip: ShortAsker | None = None
+        self.on_whole: Callable[[], None] | None = None
+        """Called if the whole answer has come with its first bytes."""
         self.error: UpstreamError | None = None
         """Why nothing more will come."""
         self._read_paused = False
@@ -98,6 +114,8 @@ class Connection(asyncio.Protocol):
         self.is_writable = True
         """Whether the pool reads what is sent."""
         self.opened_at_s = loop.time()
+        self.use_until_s = math.inf
+        """When it is too old for another request."""
         self.idle_since_s = self.opened_at_s
         self.exchanges = 0
         self._reset(head_only=False)
@@ -113,6 +131,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._head_only = head_only
         self._keep_alive = False
+        self._is_used = False
 
     # ── what the asker does ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -124,6 +143,7 @@ class Connection(asyncio.Protocol):
         if self.error is not None or self._transport is None:
             raise LostError(f"pool {self._pool}: the connection has ended", stale=True)
         self._reset(head_only=head_only)
+        self._is_used = True
         self._asker = asker
         self.exchanges += 1
         if len(body) <= _JOINED_BYTES:
@@ -136,6 +156,27 @@ class Connection(asyncio.Protocol):
         """Send more of the body; `is_writable` says when."""
         if self._transport is not None:
             self._transport.write(data)
+
+    def begin_short(self, trip: ShortAsker, message: bytes, rest: memoryview | None = None, /) -> None:
+        """Send a whole request; the first bytes of its answer are offered to `trip`, before the parser.
+
+        The connection was idle a moment ago. A large body is the `rest`: it is not copied.
+        """
+        transport = cast(asyncio.Transport, self._transport)
+        if self._is_used:
+            self._reset(head_only=False)
+        self._asker = self._trip = trip
+        self.exchanges += 1
+        if rest is None:
+            transport.write(message)
+        else:
+            transport.writelines((message, rest))
+
+    def hand_over(self, asker: Asker, /) -> None:
+        """Somebody else waits for the answer."""
+        self._trip = None
+        self._is_used = True
+        self._asker = asker
 
     def take(self) -> bytes:
         """All bytes of the body that are here and not taken yet; maybe none."""
@@ -167,16 +208,18 @@ class Connection(asyncio.Protocol):
     def rest(self, now_s: float, /) -> None:
         """The answer was taken, and the connection waits for the next request."""
         self._asker = None
-        self._chunks.clear()
         self.idle_since_s = now_s
 
     def close(self) -> None:
         """End the connection now, whatever is under way."""
-        self._asker = None
+        self._asker = self._trip = None
+        if self.error is None:
+            self.error = LostError(f"pool {self._pool}: the connection was closed", stale=True)
         if self._transport is not None:
             self._transport.abort()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Whoever waits is told to look."""
         if self._asker is not None:
             self._asker.came()
 
@@ -201,6 +244,13 @@ class Connection(asyncio.Protocol):
             self._stray = True
             self.close()
             return
+        if self._trip is not None:
+            trip, self._trip = self._trip, None
+            if trip.answered(data):
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         if not self.has_head:
             self._head_bytes += len(data)
         try:
@@ -212,9 +262,13 @@ class Connection(asyncio.Protocol):
             bound = self._limits.max_head_bytes
             self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
         elif self.has_head:
+            if self.on_whole is not None:
+                on_whole, self.on_whole = self.on_whole, None
+                if self.finished:
+                    on_whole()
             if self._held_bytes > self._limits.answer_buffer_bytes and not self.finished and not self._read_paused:
                 self._pause_reading()
-            self._asker.came()
+            self.tell()
 
     def _has_large_head(self) -> bool:
         """Bytes of a body may have come with the last of the head."""
@@ -225,7 +279,9 @@ class Connection(asyncio.Protocol):
         """The pool sends nothing more: the end of a body without a length, or too early an end."""
         if self.has_head and not self.finished and not self._is_framed():
             self.finished = True
-            self._tell()
+            self.tell()
+        elif self._asker is None and self.error is None:
+            self.error = LostError(f"pool {self._pool}: the connection was closed", stale=True)
         return False
 
     def _is_framed(self) -> bool:
@@ -244,7 +300,7 @@ class Connection(asyncio.Protocol):
                 stale = self.exchanges > 1 and not self._head_bytes
                 self.error = LostError(f"pool {self._pool}: the connection ended before an answer ({why})", stale=stale)
         self._on_lost(self)
-        self._tell()
+        self.tell()
 
     def pause_writing(self) -> None:
         """The pool does not read."""

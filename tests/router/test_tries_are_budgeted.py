@@ -74,6 +74,21 @@ async def test_tries_for_which_nobody_has_worked_are_free(fleet: Fleet, cause: s
     assert retries >= 1
 
 
+async def test_every_request_counts_whichever_way_it_goes(fleet: Fleet) -> None:
+    """The short way tells the budget of its requests too."""
+    fleet.publish_bots("bot")
+    async with upstream(infer_answer("bot")) as server:
+        fleet.publish_table(server.url)
+        async with running_router(fleet) as router:
+            for _ in range(100):
+                assert (await router.infer("bot")).status_code == 200
+            budget = next(iter(router.parts.pools)).budget
+            granted = 0
+            while budget.may_retry():
+                granted += 1
+    assert granted == 120
+
+
 async def test_groups_do_not_spend_each_others_budget(fleet: Fleet) -> None:
     """Batch pools that fail leave realtime requests their second try."""
     fleet.publish_bots("bot")
