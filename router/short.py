@@ -157,9 +157,9 @@ class ShortWay:
 
     def learn_answer(self, connection: Connection, data: bytes, id_line: bytes, /) -> None:
         """An answer was read by the parser; `data` were its first bytes."""
-        if not connection.reusable or connection.status != _PLAIN_SUCCESS:
-            return
         end = data.find(b"\r\n\r\n")
+        if end < 0 or not connection.reusable or connection.status != _PLAIN_SUCCESS:
+            return
         lines = data[: end + 2].replace(id_line, b"", 1)
         if not self.answers.is_due(lines):
             return
@@ -276,7 +276,7 @@ class _Trip(Exchange):
         known = way.answer_of(data[:end])
         if known is None:
             known = way.answer_of(data[:end].replace(self._id_line, b"", 1))
-        if known is None or len(data) - end - 2 != known.body_bytes:
+        if known is None or len(data) - end - 2 != known.body_bytes or end < 2:
             self._go_long(data)
             return False
         pool, link = self._pool, self.link

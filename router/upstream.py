@@ -251,6 +251,7 @@ class Connection(asyncio.Protocol):
         self._parse(data)
 
     def _parse(self, data: bytes) -> None:
+        on_whole, self.on_whole = self.on_whole, None
         if not self.has_head:
             self._head_bytes += len(data)
         try:
@@ -262,10 +263,8 @@ class Connection(asyncio.Protocol):
             bound = self._limits.max_head_bytes
             self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
         elif self.has_head:
-            if self.on_whole is not None:
-                on_whole, self.on_whole = self.on_whole, None
-                if self.finished:
-                    on_whole()
+            if on_whole is not None and self.finished:
+                on_whole()
             if self._held_bytes > self._limits.answer_buffer_bytes and not self.finished and not self._read_paused:
                 self._pause_reading()
             self.tell()
