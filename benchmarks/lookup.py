@@ -2,11 +2,13 @@
 
 20,000 bots in four families, 16 pools a family, 256 shards a family with two pools each. Figures are microseconds of
 CPU for one call, the median of rounds; the peer is a plain dictionary from bot to pools, which is what a lookup service
-would hold and what no way of computing a place can be faster than.
+would hold and what no way of computing a place can be faster than. Besides: the choice between a bot's two pools, and
+what a try tells its pool.
 """
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import sys
 import time
@@ -16,8 +18,22 @@ from typing import TypeVar
 from benchmarks.report import Row, parser, publish
 from botshard.sharding.catalog import Bot, FamilyKey, Version
 from botshard.sharding.hashing import bot_hash, family_id, pool_name, rank_pools
-from botshard.sharding.ids import BotId, Epoch, FamilyId, Framework, GroupName, ShardIndex, TenantId, VersionNumber
-from botshard.sharding.routing import FamilyRoutes, GroupRoute, RoutingTable
+from botshard.sharding.ids import (
+    BotId,
+    Epoch,
+    FamilyId,
+    Framework,
+    GroupName,
+    PoolName,
+    ShardIndex,
+    TenantId,
+    VersionNumber,
+)
+from botshard.sharding.routing import FamilyRoutes, GroupRoute, PoolRoute, RoutingTable
+from router.choosing import Choosing
+from router.limits import Limits
+from router.pools import Pools, PoolState
+from router.probing import knock
 from router.table import Routes, hash_of
 
 Item = TypeVar("Item")
@@ -32,6 +48,10 @@ _ROUNDS = 15
 def main() -> int:
     """Measure, print, compare with the bars."""
     options = parser("What it costs to know where a bot is").parse_args()
+    return publish(asyncio.run(_measure()), options.json)
+
+
+async def _measure() -> list[Row]:
     keys = [
         FamilyKey(GroupName(group), Framework(framework))
         for group in ("realtime", "batch")
@@ -51,12 +71,19 @@ def main() -> int:
     in_router = _per_call_us(names, _in_router(routes)) - loop
     plain = _per_call_us(names, _in_directory(directory)) - loop
     peers = {"dict": plain}
-    rows = [
+    pools = Pools(Limits())
+    pools.follow(table.pools)
+    choosing = Choosing(routes, pools, knock=knock, max_cold_waiting=1)
+    routed = [routes.pools(route) for route in found.values()]
+    choice = _per_call_us(routed, _choosing(choosing)) - loop
+    one_try = _per_call_us(list(pools) * 500, _trying) - loop
+    return [
         Row("lookup from the id, µs", by_id, peers, by_id / plain, "≤ 1.5", ok=by_id <= 1.5),
         Row("lookup with the hash kept, µs", by_hash, peers, by_hash / plain, "≤ 0.3", ok=by_hash <= 0.3),
         Row("router: catalog entry and lookup, µs", in_router, peers, in_router / plain),
+        Row("router: choice between two pools, µs", choice, peers, choice / plain, "≤ 1", ok=choice <= 1.0),
+        Row("router: a try's beginning and end, µs", one_try, peers, one_try / plain),
     ]
-    return publish(rows, options.json)
 
 
 def _table(keys: Sequence[FamilyKey]) -> RoutingTable:
@@ -115,6 +142,21 @@ def _in_router(routes: Routes) -> Callable[[Sequence[str]], None]:
                 pools(route)
 
     return run
+
+
+def _choosing(choosing: Choosing) -> Callable[[Sequence[tuple[PoolRoute, ...]]], None]:
+    def run(items: Sequence[tuple[PoolRoute, ...]]) -> None:
+        choose, failed = choosing.choose, dict[PoolName, int]()
+        for routed in items:
+            choose("a-bot", routed, failed)
+
+    return run
+
+
+def _trying(items: Sequence[PoolState]) -> None:
+    for pool in items:
+        pool.began()
+        pool.ended(True, 0.001, 1.0)
 
 
 def _in_directory(directory: Mapping[str, object]) -> Callable[[Sequence[str]], None]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from botshard.bots.strict_yaml import read_yaml
 from botshard.sharding.errors import InvalidDocumentError, Problem
-from botshard.sharding.groups import MAX_SHARD_REPLICAS, PoolGroupSpec
+from botshard.sharding.groups import MAX_SHARD_REPLICAS, PoolGroupSpec, RoutePolicy
 from botshard.sharding.ids import GroupName, check_group_name
 from botshard.sharding.reading import Reader
 from botshard.sharding.units import MEBIBYTE, parse_bytes, parse_duration_s
@@ -100,7 +100,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
             reader.refuse(key, reader.value.get(key), repr(expected))
     name = GroupName(reader.inner("metadata").text("name", check_group_name))
     spec = reader.inner("spec")
-    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "blastRadiusLimit")
+    spec.only("class", "replicas", "shardReplicas", "pool", "timeouts", "concurrency", "policy", "blastRadiusLimit")
     realtime = spec.value.get("class") == "realtime"
     if spec.value.get("class") not in _CLASSES:
         spec.refuse("class", spec.value.get("class"), " or ".join(_CLASSES))
@@ -128,6 +128,7 @@ def _read_group(reader: Reader, document: str) -> PoolGroupSpec:
         idle_after_s=_duration(timeouts, "idle", defaults.idle_after_s),
         bot_idle_after_s=_duration(timeouts, "botIdle", defaults.bot_idle_after_s, at_most_s=_MAX_BOT_IDLE_S),
         concurrency=_integer(spec, "concurrency", defaults.concurrency, at_least=1, at_most=1000),
+        policy=_policy(spec),
         blast_radius_limit=_share(spec, "blastRadiusLimit"),
     )
     reader.finish(document)
@@ -184,6 +185,16 @@ def _duration(reader: Reader, key: str, default: float, *, at_most_s: float = _M
         reader.refuse(key, value, f"a duration such as 30s, over 0 and at most {at_most_s:g}s")
         return default
     return duration_s
+
+
+def _policy(reader: Reader) -> RoutePolicy | None:
+    if "policy" not in reader.value:
+        return None
+    value = reader.value["policy"]
+    if value in list(RoutePolicy):
+        return RoutePolicy(str(value))
+    reader.refuse("policy", value, f"one of {', '.join(RoutePolicy)}")
+    return None
 
 
 def _share(reader: Reader, key: str) -> float | None:

@@ -165,6 +165,11 @@ class LateFramework:
         """Bytes of a GPU's memory in use; None: none is used."""
         return self._framework.device_bytes if isinstance(self._framework, HeadFramework) else None
 
+    @property
+    def device_free_bytes(self) -> int | None:
+        """Bytes of that GPU's memory that nobody uses; None: none is used."""
+        return self._framework.device_free_bytes if isinstance(self._framework, HeadFramework) else None
+
     def use(self) -> None:
         """Import it now.
 

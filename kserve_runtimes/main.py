@@ -181,6 +181,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], built: PoolServ
         url=settings.advertise_url if siblings is not None else None,
     )
     reporter.device_bytes = lambda: framework.device_bytes
+    reporter.device_free_bytes = lambda: framework.device_free_bytes
     inference = Inference(
         pool, models, threads=settings.threads, bounds=QueueBounds(settings.bot_queue, settings.queue)
     )

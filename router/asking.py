@@ -9,15 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from time import monotonic
+from typing import Any, Final, TypeVar
 
 from botshard.oip.deadlines import for_next_hop
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
 from router.attempts import PAID, Attempts, Cause
-from router.errors import ConnectError, GatewayError, LostError, NotReadyError, UnsettledError, UpstreamError
+from router.client import Client
+from router.cold import Turn
+from router.errors import (
+    ConnectError,
+    GatewayError,
+    InvalidAnswerError,
+    LostError,
+    NotReadyError,
+    UnsettledError,
+    UpstreamError,
+)
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
+from router.health import outcome_of
 from router.hedging import Hedge
 from router.pools import PoolState
 from router.table import BotRoute
@@ -25,33 +37,12 @@ from router.targets import Target
 from router.uploading import Upload
 from router.upstream import Asker, Connection
 
-__all__ = ["Asking", "Client"]
+__all__ = ["Asking"]
 
 _T = TypeVar("_T")
 
 _LOOK_FIRST: Final = (Cause.MISDIRECTED, Cause.UNROUTED)
 """The table may be behind: it is read before the next try."""
-
-
-class Client(Protocol):
-    """For whom a pool is asked."""
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until its deadline."""
-        ...
-
-    def allow(self, budget_s: float, /) -> None:
-        """What it may take since its beginning; only ever more: a warm pool does not take away what a cold one gave."""
-
-    def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
-        """The answer's head is here; `wrap`: it is an error that is not in the protocol's form."""
-
-    def more(self) -> None:
-        """More of the answer has come, or its end, or why there is none; `connection` of the asking knows."""
-
-    def failed(self, error: Exception, /) -> None:
-        """There is no answer."""
 
 
 class Asking:
@@ -62,6 +53,7 @@ class Asking:
         "_body",
         "_bot",
         "_client",
+        "_has_replica",
         "_head",
         "_hedge",
         "_in_flight",
@@ -69,6 +61,9 @@ class Asking:
         "_is_over",
         "_target",
         "_task",
+        "_took_s",
+        "_tried_s",
+        "_turn",
         "_upload",
         "_was_not_found",
         "_way",
@@ -98,6 +93,14 @@ class Asking:
         self._attempts: Attempts | None = None
         self._hedge: Hedge | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._turn: Turn | None = None
+        """Its place at a pool that may be at zero."""
+        self._tried_s = 0.0
+        """When the present try began."""
+        self._took_s: float | None = None
+        """From there to the head of its answer."""
+        self._has_replica: bool | None = None
+        """What the try says of its pool: see `router.pools.PoolState.ended`."""
         self._in_flight = False
         self._is_answered = False
         self._is_over = False
@@ -116,21 +119,25 @@ class Asking:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fell(error)
 
-    def go_on(self, pool: PoolState, connection: Connection) -> None:
+    def go_on(self, pool: PoolState, connection: Connection, began_s: float) -> None:
         """Somebody else has asked, and leaves it here: what comes of it is waited for."""
-        self.pool, self.connection = pool, connection
+        self.pool, self.connection, self._tried_s = pool, connection, began_s
         self._in_flight = True
         connection.hand_over(self)
 
     def let_go(self) -> None:
         """The answer was taken, or nobody wants it: its connection is kept for another request if it can be."""
         pool, connection = self.pool, self.connection
+        if self._turn is not None:
+            turn, self._turn = self._turn, None
+            turn.over()
         if pool is None or not self._in_flight:
             return
         self._in_flight = False
         if self._upload is not None:
             self._upload.stop()
-        pool.outstanding -= 1
+        took_s = monotonic() - self._tried_s if self._took_s is None else self._took_s
+        pool.ended(self._has_replica, took_s, self._way.loop.time())
         if connection is not None:
             self.connection = None
             pool.origin.release(connection)
@@ -143,8 +150,7 @@ class Asking:
             self._hedge = None  # which knows this asking: without the circle neither waits for the garbage collector
         if self._task is not None:
             self._task.cancel()
-        if self._in_flight:
-            self.let_go()
+        self.let_go()
         self._body = b""
 
     # ── tries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,10 +173,26 @@ class Asking:
         failed = {} if attempts is None else attempts.failed_pools
         pool, budget_s = self._way.choose(self._target.bot, routed, failed)
         self.pool = pool
+        self._client.allow(budget_s)
+        turn = self._turn = pool.enter()
+        if turn is None or turn.came is None:
+            self._enter(pool)
+        else:
+            self._wait(turn.wait(), self._turned)
+
+    def _turned(self, is_there: bool) -> None:  # noqa: FBT001 - what a task brings
+        assert self.pool is not None  # noqa: S101 - it was waited for
+        if is_there:
+            self._enter(self.pool)
+        else:
+            self._go(self._bot)
+
+    def _enter(self, pool: PoolState) -> None:
+        attempts = self._attempts
         if attempts is None:
             pool.budget.asked()
-        self._client.allow(budget_s)
-        pool.outstanding += 1
+        self._tried_s, self._took_s, self._has_replica = monotonic(), None, None
+        pool.began()
         self._in_flight = True
         fresh = attempts is not None and attempts.needs_fresh_connection
         connection = None if fresh else pool.origin.idle()
@@ -253,10 +275,11 @@ class Asking:
         """Whether a try was sent, and nothing has come of it."""
         return self._task is None and self.connection is not None and not self._is_answered
 
-    def take_over(self, pool: PoolState, connection: Connection, /) -> None:
+    def take_over(self, pool: PoolState, connection: Connection, began_s: float, /) -> None:
         """The other try is the only one from here on."""
         self.let_go()
         self.pool, self.connection = pool, connection
+        self._tried_s, self._took_s, self._has_replica = began_s, None, None
         self._in_flight = True
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,9 +298,12 @@ class Asking:
         assert self.pool is not None  # noqa: S101 - it was asked
         if connection.error is not None:
             raise connection.error
-        self.pool.answered_s = self._way.loop.time()
+        self._took_s = monotonic() - self._tried_s
         head = read_answer_head(connection.headers)
         verdict = judge(connection.status, head)
+        self._has_replica = outcome_of(verdict, connection.status)
+        if self._has_replica:
+            self.pool.shows_itself(self._way.loop.time())
         self._way.note_epoch(head)
         if verdict is Verdict.NOT_FOUND:
             if self._target.versioned or self._was_not_found or self._is_spent:
@@ -333,6 +359,9 @@ class Asking:
 
     def _fell(self, error: Exception) -> None:
         """A try came to nothing, or the whole way."""
+        if self._has_replica is None and isinstance(error, ConnectError | LostError | InvalidAnswerError):
+            # What had been closed before the request came says nothing: the next connection will.
+            self._has_replica = None if isinstance(error, LostError) and error.stale else False
         if isinstance(error, ConnectError):
             self._again(Cause.CONNECT, error)
         elif isinstance(error, LostError):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from botshard.sharding.catalog import Bot
 from botshard.sharding.hashing import bot_hash, family_id
 from botshard.sharding.ids import BotId
 from router.following import Following
 from router.pools import Pools
+from router.standing import CHOSEN, standing_of
 from router.table import BotRoute, Routes, hash_of
 
 __all__ = ["explain_bot", "table_document"]
@@ -52,16 +55,26 @@ def explain_bot(
     shard, family_routes = found
     routed = table.lookup(family, hash_of_bot)
     group = table.groups[key.group]
+    now_s = asyncio.get_running_loop().time()
     target = family_routes.targets.get(shard)
     linger = family_routes.lingering.get(shard)
     document |= {
         "bits": family_routes.bits,
         "shard": shard,
-        "pools": [{"name": pool.name, "url": pool.url, "inFlight": pools[pool.name].outstanding} for pool in routed],
+        "policy": group.chosen_by,
+        "pools": [
+            {
+                "name": pool.name,
+                "url": pool.url,
+                "inFlight": pools[pool.name].outstanding,
+                "health": standing_of(pools[pool.name], now_s),
+            }
+            for pool in routed
+        ],
         "goingTo": list(target.pools) if target and target.has_begun else [],
         "stillAnsweredBy": list(linger.pools) if linger else [],
     }
-    chosen = "the one with the fewest requests in flight" if group.realtime else "the first of them that answers"
+    chosen = CHOSEN[group.chosen_by]
     document["why"] = (
         f"the first {family_routes.bits} bits of the hash are shard {shard} of family {family}, which table "
         f"{table.epoch} routes to {', '.join(pool.name for pool in routed)}; a request goes to {chosen}"
@@ -85,6 +98,7 @@ def table_document(routes: Routes, pools: Pools, following: Following, /) -> dic
             "realtime": group.realtime,
             "requestTimeoutS": group.request_timeout_s,
             "coldStartTimeoutS": group.cold_start_timeout_s,
+            "policy": group.chosen_by,
         }
         for name, group in table.groups.items()
     }
@@ -99,6 +113,7 @@ def table_document(routes: Routes, pools: Pools, following: Following, /) -> dic
         }
         for family in table.families.values()
     }
+    now_s = asyncio.get_running_loop().time()
     document["pools"] = [
         {
             "name": pool.route.name,
@@ -107,6 +122,7 @@ def table_document(routes: Routes, pools: Pools, following: Following, /) -> dic
             "family": pool.route.family,
             "inFlight": pool.outstanding,
             "connections": pool.origin.open_count,
+            "health": standing_of(pool, now_s),
         }
         for pool in pools
     ]

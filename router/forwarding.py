@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import Final
 
-from botshard.sharding.ids import BotId, GroupName, PoolName
+from botshard.sharding.ids import BotId, GroupName
 from botshard.sharding.routing import GroupRoute, PoolRoute
 from router.attempts import Cause
-from router.errors import CatalogUnreadableError, NoPoolError, UnknownBotError
+from router.choosing import Choosing
+from router.errors import CatalogUnreadableError, UnknownBotError
 from router.following import Following
 from router.heads import AnswerHead
 from router.hedging import Hedging
 from router.metrics import RouterCounts
-from router.pools import Pools, PoolState
-from router.select import policy_of, untried_first
 from router.table import BotRoute, Routes
 
 __all__ = ["Forwarding"]
 
-_MAYBE_COLD_AFTER_S: Final = 5.0
-"""A non-realtime pool that has not answered for so long may be at zero: its start is waited for."""
 _PLACING_S: Final = 3.0
 """A controller sees a new bot within half a second, and a pool has an address a moment later. A bot that cannot be
 placed costs its callers this wait before they are told so."""
@@ -33,7 +29,7 @@ class Forwarding:
     def __init__(
         self,
         routes: Routes,
-        pools: Pools,
+        choosing: Choosing,
         following: Following,
         counts: RouterCounts,
         *,
@@ -43,7 +39,7 @@ class Forwarding:
         self.hedging = hedging
         """None: no request is sent to two pools at a time."""
         self.loop = asyncio.get_running_loop()
-        self._pools = pools
+        self.choose = choosing.choose
         self._following = following
         self._counts = counts
 
@@ -58,26 +54,6 @@ class Forwarding:
         table = self.routes.table
         family = None if table is None else table.families.get(self.routes.family_of(bot))
         return None if table is None or family is None else table.groups[family.key.group]
-
-    def choose(
-        self, bot_id: str, routed: tuple[PoolRoute, ...], failed: Mapping[PoolName, int], /
-    ) -> tuple[PoolState, float]:
-        """The pool to try next, and the seconds that a request to it may take.
-
-        Raises: NoPoolError.
-        """
-        table = self.routes.table
-        if table is None or not routed:
-            raise NoPoolError(f"bot {bot_id!r} has no pool yet", retry_after_s=1)
-        group = table.groups[routed[0].group]
-        order = policy_of(group)(routed, self._pools.outstanding)
-        if failed:
-            order = untried_first(order, failed)
-        pool = self._pools[order[0].name]
-        budget_s = group.request_timeout_s
-        if not group.realtime and self.loop.time() - pool.answered_s > _MAYBE_COLD_AFTER_S:
-            budget_s += group.cold_start_timeout_s
-        return pool, budget_s
 
     def hedges(self, group: GroupName, /) -> bool:
         """Whether requests to a group may be sent to two pools at a time."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
 from router.errors import UpstreamError
 from router.heads import read_answer_head
+from router.health import outcome_of
 from router.latencies import Latencies
 from router.table import BotRoute
 from router.upstream import Asker, Connection
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Hedge", "Hedged", "Hedging"]
 
 _SHARE: Final = 0.95
+_FAILURES_FROM: Final = 500
 _INFERENCE: Final = (b"/infer", b":predict")
 
 
@@ -68,8 +71,8 @@ class Hedged(Protocol):
     def send(self, pool: PoolState, connection: Connection, asker: Asker, /) -> None:
         """Send it over a connection to a pool."""
 
-    def take_over(self, pool: PoolState, connection: Connection, /) -> None:
-        """This try is the request's only one from here on; what it had before is cancelled."""
+    def take_over(self, pool: PoolState, connection: Connection, began_s: float, /) -> None:
+        """This try, which began then, is the request's only one from here on; what it had before is cancelled."""
 
     def came(self) -> None:
         """See `router.upstream.Asker`."""
@@ -79,6 +82,7 @@ class Hedge:
     """The second try of one request, from before it is made."""
 
     __slots__ = (
+        "_began_s",
         "_bot",
         "_connection",
         "_first",
@@ -98,7 +102,8 @@ class Hedge:
         self._first = first
         self._latencies = latencies
         self._bot = bot
-        self._sent_s = way.loop.time()
+        self._sent_s = monotonic()
+        self._began_s = self._sent_s
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Connection] | None = None
         self._pool: PoolState | None = None
@@ -114,7 +119,7 @@ class Hedge:
 
     def answered(self) -> None:
         """An answer is here."""
-        self._latencies.learn(self._bot, self._first.route.family, self._way.loop.time() - self._sent_s)
+        self._latencies.learn(self._bot, self._first.route.family, monotonic() - self._sent_s)
         self.stop()
 
     def save(self) -> bool:
@@ -134,11 +139,14 @@ class Hedge:
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        self._drop(None)
+
+    def _drop(self, answered: bool | None) -> None:  # noqa: FBT001 - see `router.pools.PoolState.ended`
         pool, connection = self._pool, self._connection
         if pool is not None:
             self._pool = self._connection = None
             pool.counts.hedged("lost")
-            pool.outstanding -= 1
+            pool.ended(answered, monotonic() - self._began_s, self._way.loop.time())
             if connection is not None:
                 pool.origin.release(connection)
 
@@ -155,7 +163,8 @@ class Hedge:
             pool.counts.hedged("refused")
             return
         self._pool = pool
-        pool.outstanding += 1
+        self._began_s = monotonic()
+        pool.began()
         connection = pool.origin.idle()
         if connection is not None:
             self._ask(connection)
@@ -173,7 +182,7 @@ class Hedge:
     def _acquired(self, pool: PoolState, task: asyncio.Task[Connection]) -> None:
         is_wanted, self._task = self._task is task, None
         if task.cancelled() or task.exception() is not None:
-            self.stop()
+            self._drop(False if is_wanted else None)
         elif is_wanted:
             self._ask(task.result())
         else:
@@ -195,8 +204,12 @@ class Hedge:
         pool, connection = self._pool, self._connection
         if pool is None or connection is None:
             return
-        if connection.error is not None or not self._hedged.is_waiting or not _is_answer(connection):
-            self.stop()  # the first try is still waited for
+        if connection.error is not None:
+            self._drop(False)  # the first try is still waited for
+            return
+        verdict = judge(connection.status, read_answer_head(connection.headers))
+        if verdict is not Verdict.FORWARD or connection.status >= _FAILURES_FROM or not self._hedged.is_waiting:
+            self._drop(outcome_of(verdict, connection.status))
             return
         self._hand_over(pool, connection)
         self._hedged.came()
@@ -205,9 +218,4 @@ class Hedge:
         self._pool = self._connection = None
         self._is_handed_over = True
         pool.counts.hedged("won")
-        self._hedged.take_over(pool, connection)
-
-
-def _is_answer(connection: Connection) -> bool:
-    status = connection.status
-    return status < 500 and judge(status, read_answer_head(connection.headers)) is Verdict.FORWARD
+        self._hedged.take_over(pool, connection, self._began_s)

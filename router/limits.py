@@ -35,6 +35,8 @@ class Limits:
     """Connections to one pool, idle ones counted; a quarter of what Envoy allows to one upstream by default."""
     max_waiting_per_pool: int = 1024
     """Requests that wait for one of these connections; beyond it 503."""
+    max_cold_waiting_per_pool: int = 256
+    """Requests that wait while another one wakes a pool from zero; beyond it 503."""
     connect_timeout_s: float = 3.0
     """One attempt at a connection. A pool at zero does accept: its listening socket is held open for it."""
     idle_connection_s: float = 4.0

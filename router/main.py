@@ -25,6 +25,8 @@ from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from router.app import make_app
+from router.choosing import Choosing
+from router.device_memory import DeviceMemory
 from router.following import Following
 from router.forwarding import Forwarding
 from router.front import Front
@@ -32,6 +34,7 @@ from router.hedging import Hedging
 from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
+from router.probing import Prober, knock
 from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
@@ -83,6 +86,8 @@ class Router:
     routes: Routes
     pools: Pools
     following: Following
+    prober: Prober
+    device_memory: DeviceMemory
     counts: RouterCounts
     account: BodyAccount
     server: Server
@@ -92,7 +97,7 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain."""
     counts = RouterCounts()
     routes = Routes()
-    pools = Pools(settings.limits)
+    pools = Pools(settings.limits, settings.health)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,
@@ -105,7 +110,9 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
-    way = Forwarding(routes, pools, following, counts, hedging=Hedging() if settings.hedge else None)
+    choosing = Choosing(routes, pools, knock=knock, max_cold_waiting=settings.limits.max_cold_waiting_per_pool)
+    prober = Prober(routes, pools, choosing, health=settings.health, rules=settings.probes)
+    way = Forwarding(routes, choosing, following, counts, hedging=Hedging() if settings.hedge else None)
     front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
     server = Server(
         make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
@@ -116,18 +123,31 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         begin=lambda: _first_look(following),
         on_stop=on_stop,
     )
-    return Router(routes, pools, following, counts, account, server)
+    return Router(
+        routes,
+        pools,
+        following,
+        prober,
+        DeviceMemory(routes, pools, store),
+        counts=counts,
+        account=account,
+        server=server,
+    )
 
 
 async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Serve on `listening` until the server is stopped; `on_ready` is called once the store was looked at."""
     router.following.start()
+    router.prober.start()
+    router.device_memory.start()
     serving = asyncio.create_task(router.server.serve(sockets=[listening]))
     try:
         await _first_look(router.following)
         on_ready()
         await serving
     finally:
+        await router.device_memory.stop()
+        await router.prober.stop()
         await router.following.stop()
         router.pools.close()
 

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router.attempts import Cause
+from router.choice_metrics import ChoiceCounts, choice_families
 
 if TYPE_CHECKING:
     from router.pools import PoolState
@@ -42,7 +43,7 @@ class Outcome(StrEnum):
 class PoolCounts:
     """Counts of one pool since it is in the table."""
 
-    __slots__ = ("buckets", "hedges", "refused", "requests", "retries", "seconds")
+    __slots__ = ("buckets", "choice", "hedges", "refused", "requests", "retries", "seconds")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[int, Outcome], int] = {}
@@ -54,6 +55,7 @@ class PoolCounts:
         """{what came of it: second tries at this pool beside one that was still waited for}"""
         self.buckets = [0] * (len(_BUCKETS_S) + 1)
         self.seconds = 0.0
+        self.choice = ChoiceCounts()
 
     def finished(self, status: int, outcome: Outcome, took_s: float, /) -> None:
         """One request that went to this pool last is over."""
@@ -155,6 +157,7 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
     yield from (requests, retries, refused, hedges, seconds, outstanding, connections)
+    yield from choice_families(pools)
 
 
 def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:

@@ -104,6 +104,11 @@ class Origin:
         return len(self._all) + self._opening
 
     @property
+    def is_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return self.open_count >= self._limits.max_connections_per_pool
+
+    @property
     def idle_count(self) -> int:
         """Open connections without an exchange."""
         return len(self._idle)

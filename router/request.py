@@ -179,7 +179,7 @@ class BotRequest(RequestBody):
         self._bot, self.request_id = bot, request_id
         self.began_s, self._has_budget, self._allowed_s = began_s, True, budget_s
         self.deadline_s = began_s + budget_s
-        self._make_asking().go_on(pool, connection)
+        self._make_asking().go_on(pool, connection, began_s)
 
     def _ask(self) -> None:
         self._make_asking().start()

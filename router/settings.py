@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
+from router.health import HealthRules
 from router.limits import Limits
+from router.probing import ProbeRules
 
 __all__ = ["VARIABLES", "Settings"]
 
@@ -24,6 +26,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_STREAM_OVER": "request bodies up to this are held whole, larger ones are sent on as they come (1Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
+    "ROUTER_MAX_COLD_WAITING": "requests that wait while another one wakes a pool from zero (256)",
+    "ROUTER_EJECT_AFTER": "requests in a row that find no replica of a pool until it is left alone (5); 0: never",
+    "ROUTER_SLOW_START_S": "seconds in which the share of a pool that is new or back grows (10); 0: all at once",
+    "ROUTER_PROBE_INTERVAL_S": "seconds between probes of realtime pools that nobody asks (10); 0: no probes at all",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
     "ROUTER_HEDGE": "true: a realtime request that takes longer than usual is sent to a second pool besides (false)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
@@ -54,6 +60,8 @@ class Settings:
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
     hedge: bool = False
     """Whether realtime requests may be sent to two pools at a time."""
+    health: HealthRules = field(default_factory=HealthRules)
+    probes: ProbeRules = field(default_factory=ProbeRules)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -73,6 +81,11 @@ class Settings:
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
             hedge=reader.boolean("ROUTER_HEDGE", default=False),
+            health=HealthRules(
+                failures=reader.integer("ROUTER_EJECT_AFTER", 5, at_least=0, at_most=1000),
+                slow_start_s=reader.seconds("ROUTER_SLOW_START_S", 10.0, at_least=0.0, at_most=600.0),
+            ),
+            probes=ProbeRules(idle_s=reader.seconds("ROUTER_PROBE_INTERVAL_S", 10.0, at_least=0.0, at_most=600.0)),
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),
             access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
@@ -92,6 +105,9 @@ def _read_limits(reader: EnvironReader) -> Limits:
         max_held_bytes=reader.bytes("ROUTER_MAX_HELD_BODIES", defaults.max_held_bytes),
         max_connections_per_pool=reader.integer(
             "ROUTER_MAX_CONNECTIONS_PER_POOL", defaults.max_connections_per_pool, at_least=1, at_most=65_535
+        ),
+        max_cold_waiting_per_pool=reader.integer(
+            "ROUTER_MAX_COLD_WAITING", defaults.max_cold_waiting_per_pool, at_least=0, at_most=65_535
         ),
         connect_timeout_s=reader.seconds(
             "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0

@@ -235,6 +235,8 @@ class _Trip(Exchange):
             pool, budget_s = way.choose(line.bot, line.routed, _NO_FAILURES)
         except ShardingError:
             return False
+        if pool.cold is not None:
+            return False  # it has to be entered first
         connection = pool.origin.idle()
         if connection is None:
             return False
@@ -251,7 +253,7 @@ class _Trip(Exchange):
         tail = way.tail(for_next_hop(budget_s, address.hop_s))
         head = (b"POST ", address.prefix, line.path, address.after_path, sent, self._id_line, trace, tail)
         self.is_over = False
-        pool.outstanding += 1
+        pool.began()
         pool.budget.asked()
         way.taken += 1
         link.take_up(self)
@@ -292,8 +294,7 @@ class _Trip(Exchange):
         now_s = monotonic()
         self.is_over = True
         self._data = b""
-        pool.outstanding -= 1
-        pool.answered_s = now_s
+        pool.ended(True, now_s - self._began_s, now_s)
         pool.origin.release_short(self._connection, now_s)
         pool.counts.finished(known.status, Outcome.ANSWERED, now_s - self._began_s)
         link.finished_short(now_s)

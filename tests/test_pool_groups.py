@@ -11,7 +11,7 @@ import yaml
 
 from botshard.pool_groups import API_VERSION, KIND, parse_pool_groups, read_pool_groups
 from botshard.sharding.errors import InvalidDocumentError
-from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.groups import PoolGroupSpec, RoutePolicy
 from botshard.sharding.ids import GroupName
 from botshard.sharding.units import MEBIBYTE
 
@@ -59,6 +59,7 @@ def test_every_field_is_taken() -> None:
         "pool": {"memory": "1Gi", "overcommit": 4, "bots": 50, "reloadsPerSecond": 0.5},
         "timeouts": {"request": "500ms", "coldStart": "1m", "idle": 90, "botIdle": "30m"},
         "concurrency": 8,
+        "policy": "response-time",
         "blastRadiusLimit": 0.25,
     }
     assert parse_pool_groups(_yaml(_group(**spec)), "x") == (
@@ -77,6 +78,7 @@ def test_every_field_is_taken() -> None:
             idle_after_s=90.0,
             bot_idle_after_s=1800.0,
             concurrency=8,
+            policy=RoutePolicy.RESPONSE_TIME,
             blast_radius_limit=0.25,
         ),
     )
@@ -93,6 +95,8 @@ def test_a_floor_over_the_default_ceiling_raises_it() -> None:
         ({"class": "fast"}, "spec.class"),
         ({"class": None}, "spec.class"),
         ({"colour": "red"}, "spec.colour"),
+        ({"policy": "random"}, "spec.policy"),
+        ({"policy": ["first"]}, "spec.policy"),
         ({"replicas": 3}, "spec.replicas"),
         ({"replicas": {"min": 0}}, "spec.replicas.min"),
         ({"replicas": {"min": "2"}}, "spec.replicas.min"),

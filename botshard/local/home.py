@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.fleet import PoolPhase, PoolSpec, PoolStatus
-from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.groups import PoolGroupSpec, RoutePolicy
 from botshard.sharding.ids import (
     FamilyId,
     Framework,
@@ -105,6 +105,7 @@ def encode_specs(specs: Iterable[PoolSpec], /) -> bytes:
                 "idleAfterS": spec.group.idle_after_s,
                 "botIdleAfterS": spec.group.bot_idle_after_s,
                 "concurrency": spec.group.concurrency,
+                "policy": spec.group.policy,
                 "blastRadiusLimit": spec.group.blast_radius_limit,
             },
         }
@@ -141,6 +142,7 @@ def _read_spec(pool: Reader) -> PoolSpec:
         idle_after_s=group.number("idleAfterS"),
         bot_idle_after_s=_number(group, "botIdleAfterS", 600.0),
         concurrency=group.integer("concurrency", at_least=1),
+        policy=_policy(group),
         blast_radius_limit=group.number("blastRadiusLimit")
         if group.value.get("blastRadiusLimit") is not None
         else None,
@@ -152,6 +154,15 @@ def _read_spec(pool: Reader) -> PoolSpec:
         pool.optional_text("pin"),
     )
     return PoolSpec(PoolName(pool.text("name", check_pool_name)), FamilyId(pool.text("family")), key, spec)
+
+
+def _policy(group: Reader) -> RoutePolicy | None:
+    """What routers choose by; a document of an earlier version does not say."""
+    text = group.optional_text("policy")
+    if text is None or text in list(RoutePolicy):
+        return None if text is None else RoutePolicy(text)
+    group.refuse("policy", text, f"one of {', '.join(RoutePolicy)}")
+    return None
 
 
 def _number(group: Reader, key: str, default: float) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from botshard.sharding.catalog import Bot, FamilyKey, ResourceHints, Rollout, Version
 from botshard.sharding.errors import Problem
+from botshard.sharding.groups import RoutePolicy
 from botshard.sharding.hashing import MAX_SHARD_BITS, family_id
 from botshard.sharding.ids import (
     BotId,
@@ -61,17 +62,21 @@ def encode_table(table: RoutingTable, /) -> bytes:
         {
             "format": TABLE_FORMAT,
             "epoch": table.epoch,
-            "groups": {
-                name: {
-                    "realtime": group.realtime,
-                    "requestTimeoutS": float(group.request_timeout_s),
-                    "coldStartTimeoutS": float(group.cold_start_timeout_s),
-                }
-                for name, group in sorted(table.groups.items())
-            },
+            "groups": {name: _group_document(group) for name, group in sorted(table.groups.items())},
             "families": [_family_document(table.families[name]) for name in sorted(table.families)],
         }
     )
+
+
+def _group_document(group: GroupRoute) -> dict[str, object]:
+    document: dict[str, object] = {
+        "realtime": group.realtime,
+        "requestTimeoutS": float(group.request_timeout_s),
+        "coldStartTimeoutS": float(group.cold_start_timeout_s),
+    }
+    if group.policy is not None:
+        document["policy"] = str(group.policy)
+    return document
 
 
 def _family_document(family: FamilyRoutes) -> dict[str, object]:
@@ -105,11 +110,12 @@ def decode_table(data: bytes, /, name: str = "routing table") -> RoutingTable:
     groups = {}
     for group_name, group in reader.members("groups"):
         reader.note(check_group_name(group_name, group.path))
-        group.only("realtime", "requestTimeoutS", "coldStartTimeoutS")
+        group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy")
         groups[GroupName(group_name)] = GroupRoute(
             realtime=group.boolean("realtime"),
             request_timeout_s=group.number("requestTimeoutS", at_least=0.001),
             cold_start_timeout_s=group.number("coldStartTimeoutS"),
+            policy=_read_policy(group),
         )
     families: dict[FamilyId, FamilyRoutes] = {}
     pool_owners: dict[PoolName, str] = {}
@@ -128,6 +134,17 @@ def decode_table(data: bytes, /, name: str = "routing table") -> RoutingTable:
         families[family.id] = family
     reader.finish(name)
     return RoutingTable(epoch, groups, families)
+
+
+def _read_policy(reader: Reader) -> RoutePolicy | None:
+    text = reader.optional_text("policy")
+    if text is None:
+        return None
+    try:
+        return RoutePolicy(text)
+    except ValueError:
+        reader.refuse("policy", text, f"one of {', '.join(RoutePolicy)}")
+        return None
 
 
 def _read_family(reader: Reader, epoch: Epoch) -> FamilyRoutes | None:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from botshard.sharding.ids import GroupName
 from botshard.sharding.units import MEBIBYTE
 
-__all__ = ["MAX_SHARD_REPLICAS", "PoolGroupSpec"]
+__all__ = ["MAX_SHARD_REPLICAS", "PoolGroupSpec", "RoutePolicy"]
 
 MAX_SHARD_REPLICAS = 4
 """More pools a shard than this cost memory without making a group's blast radius smaller in practice."""
+
+
+class RoutePolicy(StrEnum):
+    """By what a router chooses among the pools of a shard."""
+
+    FIRST = "first"
+    """The first that is healthy: the others can sleep."""
+    LEAST_OUTSTANDING = "least-outstanding"
+    """Fewest requests in flight."""
+    RESPONSE_TIME = "response-time"
+    """Least in flight, weighted by how long the pool takes to answer lately."""
+    DEVICE_MEMORY = "device-memory"
+    """Least in flight, weighted by the memory that is free on the pool's GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +60,7 @@ class PoolGroupSpec:
     """A bot that nobody has asked for so long leaves the memory of its pool, unless that is realtime."""
     concurrency: int = 16
     """Requests in flight that one replica is meant to carry; more of them add replicas."""
+    policy: RoutePolicy | None = None
+    """By what routers choose among the pools of a shard; None: least outstanding if realtime, else the first."""
     blast_radius_limit: float | None = None
     """Share of the group's other bots that may lose all their pools with those of one bot, at most; None: no limit."""

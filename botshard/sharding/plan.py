@@ -86,7 +86,7 @@ def plan(
         if advanced is not None:
             families[name] = advanced
     groups = {
-        name: GroupRoute(group.realtime, group.request_timeout_s, group.cold_start_timeout_s)
+        name: GroupRoute(group.realtime, group.request_timeout_s, group.cold_start_timeout_s, group.policy)
         for name, group in snapshot.groups.items()
     }
     if present is not None and groups == present.groups and _are_same(families, present.families):

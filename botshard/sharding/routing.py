@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from botshard.sharding.catalog import FamilyKey
+from botshard.sharding.groups import RoutePolicy
 from botshard.sharding.hashing import HASH_BITS, shard_of
 from botshard.sharding.ids import Epoch, FamilyId, GroupName, PoolName, ShardIndex
 
@@ -34,6 +35,15 @@ class GroupRoute:
     realtime: bool
     request_timeout_s: float
     cold_start_timeout_s: float
+    policy: RoutePolicy | None = None
+    """By what routers choose among the pools of a shard; None: as `realtime` says."""
+
+    @property
+    def chosen_by(self) -> RoutePolicy:
+        """The policy in force: realtime pools are all awake and share the load, of others as few as possible are."""
+        if self.policy is not None:
+            return self.policy
+        return RoutePolicy.LEAST_OUTSTANDING if self.realtime else RoutePolicy.FIRST
 
 
 @dataclass(frozen=True, slots=True)

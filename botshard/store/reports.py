@@ -42,7 +42,8 @@ _REPLICA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 _STATES = {str(state): state for state in Residency}
 _FIELDS = ("format", "pool", "replica", "epoch", "catalogRevision", "ready", "warmedEpoch", "atS", "residentBytes")
-_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates", "url", "deviceBytes")
+_MORE_FIELDS = ("baseRssBytes", "inFlight", "requestsTotal", "bots", "reloadsPerS", "leftRates", "url")
+_DEVICE_FIELDS = ("deviceBytes", "deviceFreeBytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,8 @@ class ReplicaReport:
     """Where other replicas of its pool may get contents of artifacts from it: `http://host:port`; None: nowhere."""
     device_bytes: int = 0
     """Of a GPU's memory that it uses; 0: it has none."""
+    device_free_bytes: int | None = None
+    """Of that GPU's memory that nobody uses; None: it has none, or does not say."""
 
 
 def check_replica_name(value: object, /, field: str = "replica") -> Problem | None:
@@ -133,6 +136,8 @@ def encode_report(report: ReplicaReport, /) -> bytes:
         document["reloadsPerS"] = report.reloads_per_s
     if report.device_bytes:
         document["deviceBytes"] = report.device_bytes
+    if report.device_free_bytes is not None:
+        document["deviceFreeBytes"] = report.device_free_bytes
     if report.left_rates:
         document["leftRates"] = dict(sorted(report.left_rates.items()))
     if report.url is not None:
@@ -168,7 +173,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
     if reader.value.get("format") != REPORT_FORMAT:
         reader.refuse("format", reader.value.get("format"), repr(REPORT_FORMAT))
         reader.finish(name)
-    reader.only(*_FIELDS, *_MORE_FIELDS)
+    reader.only(*_FIELDS, *_MORE_FIELDS, *_DEVICE_FIELDS)
     bots = {}
     for bot_id, bot in reader.members("bots"):
         if reader.note(check_bot_id(bot_id, bot.path)):
@@ -191,6 +196,7 @@ def decode_report(data: bytes, /, name: str = "replica report") -> ReplicaReport
         left_rates=left_rates,
         url=reader.text("url", check_replica_url) if "url" in reader.value else None,
         device_bytes=reader.integer("deviceBytes") if "deviceBytes" in reader.value else 0,
+        device_free_bytes=reader.integer("deviceFreeBytes") if "deviceFreeBytes" in reader.value else None,
     )
     reader.finish(name)
     return report

@@ -86,6 +86,11 @@ class HeadFramework(Protocol):
         """Bytes of a GPU's memory that this process uses; None: of none."""
         ...
 
+    @property
+    def device_free_bytes(self) -> int | None:
+        """Bytes of that GPU's memory that nobody uses; None: it uses none."""
+        ...
+
     def load_head(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec], *, backbones: Backbones) -> Model:
         """As `Framework.load`, of a bot whose spec names a backbone.
 

@@ -16,6 +16,7 @@ from botshard.logs import fields
 from botshard.sharding.errors import WorldError
 from botshard.sharding.ids import BotId
 from botshard.sharding.residency import Residency
+from botshard.sharding.units import MEBIBYTE
 from botshard.store.base import ObjectStore
 from botshard.store.costs import BotCost, ReplicaCosts, write_costs
 from botshard.store.reports import BotReport, ReplicaReport, delete_report, read_reports, write_report
@@ -37,6 +38,8 @@ _SAME_AGAIN: Final = 3
 readers look at its age with some patience (30 s, at the interval's default of 5 s)."""
 _COSTS: Final = 3
 """Intervals between two writings of what bots have cost."""
+_FREE_STEP_BYTES: Final = 64 * MEBIBYTE
+"""Free memory of a GPU changes with every batch; told more finely, it would be news all the time."""
 _PAST_S: Final = 600.0
 _KEPT_PAST_REPORTS: Final = 3
 """The last reports of replicas that ended tell the next ones what is used most; more of them tell nothing new."""
@@ -68,6 +71,8 @@ class Reporter:
         """Called with the reports of this pool when they are read at the start."""
         self.device_bytes: Callable[[], int | None] = lambda: None
         """Bytes of a GPU's memory in use; None: there is none."""
+        self.device_free_bytes: Callable[[], int | None] = lambda: None
+        """Bytes of that GPU's memory that nobody uses."""
         self._wanted = asyncio.Event()
         self._problem: str | None = None
         self._written: ReplicaReport | None = None
@@ -181,6 +186,7 @@ class Reporter:
             left_rates=_left_rates(bots, rates),
             url=self._url,
             device_bytes=self.device_bytes() or 0,
+            device_free_bytes=_in_steps(self.device_free_bytes()),
         )
 
     def _forget_past(self) -> None:
@@ -223,6 +229,10 @@ def _error(entry: Resident) -> str | None:
         return failure.reason if failure else None
     serving = entry.slot.bot.version.number
     return f"version {failure.version} cannot be loaded, {serving} goes on: {failure.reason}"
+
+
+def _in_steps(free_bytes: int | None) -> int | None:
+    return None if free_bytes is None else free_bytes // _FREE_STEP_BYTES * _FREE_STEP_BYTES
 
 
 def _left_rates(bots: Mapping[BotId, BotReport], rates: Mapping[BotId, float]) -> dict[BotId, float]:

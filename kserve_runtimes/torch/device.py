@@ -34,6 +34,14 @@ class Device:
         """Bytes of its memory that this process uses; None: it has none of its own."""
         return torch.cuda.memory_allocated(self.torch) if self.is_cuda else None
 
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes of its memory that nobody uses, what PyTorch only keeps for later counted in; None: it has none."""
+        if not self.is_cuda:
+            return None
+        free, _ = torch.cuda.mem_get_info(self.torch)
+        return free + torch.cuda.memory_reserved(self.torch) - torch.cuda.memory_allocated(self.torch)
+
     def place(self, tensor: torch.Tensor, /) -> torch.Tensor:
         """Weights, for good: on the CPU the tensor itself, which may be mapped."""
         return tensor.to(self.torch)

@@ -61,6 +61,11 @@ class TorchFramework:
         """Bytes of a GPU's memory in use; None on the CPU."""
         return self._device.used_bytes
 
+    @property
+    def device_free_bytes(self) -> int | None:
+        """Bytes of the GPU's memory that nobody uses; None on the CPU."""
+        return self._device.free_bytes
+
     def load(self, spec: BotSpec, folder: Path, /, inputs: Sequence[TensorSpec]) -> Model:
         """The model; see `kserve_runtimes.core.model.Framework`."""
         for tensor in inputs:

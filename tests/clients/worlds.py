@@ -10,6 +10,7 @@ from typing import Any
 
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.codec import encode_table
+from botshard.sharding.groups import RoutePolicy
 from botshard.sharding.hashing import family_id, pool_name, rank_pools
 from botshard.sharding.ids import Epoch, FamilyId, Framework, GroupName, PoolName, ShardIndex
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, Linger, RoutingTable, Target
@@ -38,7 +39,12 @@ def table(random: Random, keys: list[FamilyKey]) -> RoutingTable:
     """A table with these families, some of their shards on their way."""
     epoch = random.choice([1, random.randint(1, 2**40), 2**63 - 1])
     groups = {
-        GroupName(name): GroupRoute(random.random() < 0.5, random.choice([0.001, 2.5, 30.0]), random.random() * 100)
+        GroupName(name): GroupRoute(
+            random.random() < 0.5,
+            random.choice([0.001, 2.5, 30.0]),
+            random.random() * 100,
+            random.choice([None, *RoutePolicy]),
+        )
         for name in ("g-1", "realtime")
     }
     families: dict[FamilyId, FamilyRoutes] = {family_id(key): _routes(random, key, epoch) for key in keys}

@@ -156,7 +156,7 @@ def test_a_framework_loads_everything_onto_its_device(tmp_path: Path, store: Obj
             shared_bytes = framework.shared_bytes
     assert heads[0].together is heads[1].together
     assert framework.shared_bytes == shared_bytes > 0
-    assert (framework.device_bytes is None) == (device == "cpu")
+    assert (framework.device_bytes is None) == (framework.device_free_bytes is None) == (device == "cpu")
     with pytest.raises(InvalidDocumentError, match="one text, which is what backbone tiny takes"):
         framework.load_head(spec, folder, (TensorSpec("x", "FP32", (-1, 12)),), backbones=backbones)
 

@@ -15,7 +15,7 @@ from botshard.local.home import LocalHome, decode_specs, decode_statuses, encode
 from botshard.sharding.catalog import FamilyKey
 from botshard.sharding.errors import InvalidDocumentError
 from botshard.sharding.fleet import PoolPhase, PoolSpec, PoolStatus
-from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.groups import PoolGroupSpec, RoutePolicy
 from botshard.sharding.ids import FamilyId, Framework, GroupName, PoolName
 from botshard.store.files import FileStore
 
@@ -40,6 +40,7 @@ def _specs(draw: st.DrawFn) -> PoolSpec:
         idle_after_s=draw(_SECONDS),
         bot_idle_after_s=draw(_SECONDS),
         concurrency=draw(st.integers(1, 1000)),
+        policy=draw(st.none() | st.sampled_from(RoutePolicy)),
         blast_radius_limit=draw(st.none() | st.floats(0.001, 1.0)),
     )
     framework = Framework(draw(st.sampled_from(["torch", "tensorflow"])))
@@ -98,6 +99,7 @@ _ABSENT = object()
                 (("pools", 0, "group"), [], "pools[0].group"),
                 (("pools", 0, "group", "name"), "UPPER", "pools[0].group.name"),
                 (("pools", 0, "group", "realtime"), "yes", "pools[0].group.realtime"),
+                (("pools", 0, "group", "policy"), "any", "pools[0].group.policy"),
                 (("pools", 0, "group", "minReplicas"), -1, "pools[0].group.minReplicas"),
                 (("pools", 0, "group", "maxReplicas"), 0, "pools[0].group.maxReplicas"),
                 (("pools", 0, "group", "shardReplicas"), 1.5, "pools[0].group.shardReplicas"),

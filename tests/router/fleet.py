@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from botshard.sharding.catalog import Bot, FamilyKey, Version
+from botshard.sharding.groups import RoutePolicy
 from botshard.sharding.hashing import family_id, pool_name
 from botshard.sharding.ids import (
     BotId,
@@ -66,17 +67,22 @@ class Fleet:
         sleepy: Sequence[str] = (),
         request_timeout_s: float = 5.0,
         cold_start_timeout_s: float = 5.0,
+        policy: RoutePolicy | None = None,
+        order: Sequence[int] | None = None,
         epoch: int | None = None,
     ) -> RoutingTable:
-        """A table in which every realtime bot lives in pools at all of `urls`, and sleepy ones likewise."""
+        """A table in which every realtime bot lives in pools at all of `urls`, and sleepy ones likewise.
+
+        `order`: in which the pools of a shard are asked, by their places in the lists of URLs.
+        """
         self.epoch = self.epoch + 1 if epoch is None else epoch
         families: dict[FamilyId, FamilyRoutes] = {}
         for key, places in ((REALTIME, urls), (SLEEPY, sleepy)):
             if places:
-                routes = _family(key, {pool(ordinal, key): url for ordinal, url in enumerate(places)})
+                routes = _family(key, {pool(ordinal, key): url for ordinal, url in enumerate(places)}, order)
                 families[routes.id] = routes
         groups = {
-            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s)
+            key.group: GroupRoute(key is REALTIME, request_timeout_s, cold_start_timeout_s, policy)
             for key in (REALTIME, SLEEPY)
         }
         table = RoutingTable(Epoch(self.epoch), groups, families)
@@ -90,5 +96,6 @@ class Fleet:
             self._etag = etag
 
 
-def _family(key: FamilyKey, urls: Mapping[PoolName, str]) -> FamilyRoutes:
-    return FamilyRoutes(family_id(key), key, 0, dict(urls), (tuple(urls),))
+def _family(key: FamilyKey, urls: Mapping[PoolName, str], order: Sequence[int] | None = None) -> FamilyRoutes:
+    names = tuple(urls) if order is None else tuple(pool(ordinal, key) for ordinal in order)
+    return FamilyRoutes(family_id(key), key, 0, dict(urls), (names,))

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import httpx
 
+from router.health import HealthRules
 from router.limits import Limits
 from router.main import Router, assemble, serve
+from router.probing import ProbeRules
 from router.settings import Settings
 from tests.router.fleet import Fleet
 
@@ -51,15 +53,19 @@ async def running_router(
     fleet: Fleet,
     *,
     limits: Limits | None = None,
+    health: HealthRules | None = None,
+    probes: ProbeRules | None = None,
     poll_interval_s: float = 0.05,
     access_log: bool = False,
     hedge: bool = False,
 ) -> AsyncIterator[RunningRouter]:
-    """A router over the fleet's store, stopped at the end."""
+    """A router over the fleet's store, stopped at the end. Without `probes` nothing is asked that tests did not ask."""
     settings = Settings(
         store_url=fleet.url,
         poll_interval_s=poll_interval_s,
         limits=limits or Limits(),
+        health=health or HealthRules(),
+        probes=probes or ProbeRules(idle_s=0.0),
         drain_timeout_s=1.0,
         access_log=access_log,
         hedge=hedge,

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from botshard.sharding.hashing import family_id
 from botshard.sharding.ids import PoolName
-from botshard.sharding.routing import GroupRoute, PoolRoute
 from router.answers import Verdict, judge
 from router.attempts import Attempts, Cause
 from router.errors import WrongMethodError
 from router.heads import read_answer_head
-from router.select import first, least_outstanding, policy_of, untried_first
 from router.targets import Target, read_target
-from tests.router.fleet import REALTIME, pool
-
-POOLS = tuple(PoolRoute(pool(n), f"http://127.0.0.1:{n}", REALTIME.group, family_id(REALTIME)) for n in range(3))
 
 
 @pytest.mark.parametrize(
@@ -60,32 +54,6 @@ def test_another_method_is_named(method: str, path: str, allowed: tuple[str, ...
     with pytest.raises(WrongMethodError) as caught:
         read_target(method, path)
     assert allowed == caught.value.allowed
-
-
-@pytest.mark.parametrize(
-    ("loads", "order"),
-    [
-        pytest.param((0, 0, 0), (0, 1, 2), id="equal: the table's order"),
-        pytest.param((2, 1, 0), (2, 1, 0), id="fewest first"),
-        pytest.param((1, 0, 1), (1, 0, 2), id="ties keep the table's order"),
-    ],
-)
-def test_realtime_requests_go_where_fewest_are(loads: tuple[int, ...], order: tuple[int, ...]) -> None:
-    """Least outstanding, and nothing random about it."""
-    in_flight = dict(zip((route.name for route in POOLS), loads, strict=True))
-    assert [POOLS[index] for index in order] == list(least_outstanding(POOLS, in_flight.__getitem__))
-
-
-def test_the_policy_follows_the_kind_of_group() -> None:
-    """Realtime groups share the load, others stay at the first pool."""
-    assert policy_of(GroupRoute(realtime=True, request_timeout_s=1, cold_start_timeout_s=1)) is least_outstanding
-    assert policy_of(GroupRoute(realtime=False, request_timeout_s=1, cold_start_timeout_s=1)) is first
-
-
-def test_pools_that_failed_the_request_come_last() -> None:
-    """The one that failed it most is the last resort."""
-    tries = {pool(0): 2, pool(1): 1}
-    assert [POOLS[2], POOLS[1], POOLS[0]] == list(untried_first(POOLS, tries))
 
 
 OURS = (b"x-botshard-epoch", b"3")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from botshard.sharding.catalog import Bot, FamilyKey, ResourceHints, Rollout, Version
 from botshard.sharding.fleet import BotLoad, PoolPhase, PoolStatus, Snapshot
-from botshard.sharding.groups import PoolGroupSpec
+from botshard.sharding.groups import PoolGroupSpec, RoutePolicy
 from botshard.sharding.hashing import bot_hash, family_id, pool_name
 from botshard.sharding.ids import (
     BotId,
@@ -76,7 +76,7 @@ def published(placement: Placement, seen: Snapshot, *, epoch: int = 1) -> Routin
 def group_routes(seen: Snapshot) -> dict[GroupName, GroupRoute]:
     """What a table says of the groups of a snapshot."""
     return {
-        name: GroupRoute(spec.realtime, spec.request_timeout_s, spec.cold_start_timeout_s)
+        name: GroupRoute(spec.realtime, spec.request_timeout_s, spec.cold_start_timeout_s, spec.policy)
         for name, spec in seen.groups.items()
     }
 
@@ -154,7 +154,7 @@ def routes(draw: st.DrawFn, key: FamilyKey, epoch: int) -> FamilyRoutes:
 def tables(draw: st.DrawFn) -> RoutingTable:
     """Routing tables, also an empty one."""
     epoch = draw(st.integers(1, 2**40))
-    route = st.builds(GroupRoute, st.booleans(), seconds, seconds)
+    route = st.builds(GroupRoute, st.booleans(), seconds, seconds, st.none() | st.sampled_from(RoutePolicy))
     groups = draw(st.dictionaries(group_names, route, max_size=3))
     families: dict[FamilyId, FamilyRoutes] = {}
     if groups:

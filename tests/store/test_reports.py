@@ -75,6 +75,7 @@ _REPORTS = st.builds(
     bots=st.dictionaries(_IDS.map(BotId), _BOTS, max_size=4),
     reloads_per_s=_NUMBERS,
     device_bytes=st.integers(0, 2**40),
+    device_free_bytes=st.none() | st.integers(0, 2**40),
     left_rates=st.dictionaries(_IDS.map(BotId), _NUMBERS, max_size=4),
 )
 

@@ -22,6 +22,8 @@ var (
 		"1 to 53 lower case letters, digits or '-', a letter first, no '-' last"}
 	poolURL = shape{regexp.MustCompile(`^https?://[!-.0-~]([!-~]*[!-.0-~])?$`),
 		"an http or https URL without a slash at its end"}
+	routePolicy = shape{regexp.MustCompile(`^(first|least-outstanding|response-time|device-memory)$`),
+		"one of first, least-outstanding, response-time, device-memory"}
 	shardKey = regexp.MustCompile(`^(0|[1-9][0-9]{0,6})$`)
 )
 
@@ -63,11 +65,12 @@ func (d *decoding) read(top fields) {
 		if !groupName.pattern.MatchString(name) {
 			d.refuse(group.path, name, groupName.expected)
 		}
-		group.only("realtime", "requestTimeoutS", "coldStartTimeoutS")
+		group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy")
 		d.table.groups[name] = Group{
 			Realtime:          group.boolean("realtime"),
 			RequestTimeoutS:   group.number("requestTimeoutS", 0.001),
 			ColdStartTimeoutS: group.number("coldStartTimeoutS", 0),
+			Policy:            group.optionalText("policy", routePolicy),
 		}
 	}
 	for i, entry := range top.list("families") {

@@ -11,6 +11,7 @@ type Group struct {
 	Realtime          bool    // ask the least loaded pool of a shard, not the first
 	RequestTimeoutS   float64 // seconds a request may take
 	ColdStartTimeoutS float64 // seconds more where its pool starts from zero
+	Policy            string  // by what a pool of a shard is chosen; empty: as Realtime says
 }
 
 // Table is a routing table: one placement as published. It never changes and may be used by any number of goroutines.

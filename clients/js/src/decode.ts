@@ -30,6 +30,10 @@ const URL: Shape = {
   pattern: /^https?:\/\/[!-.0-~]([!-~]*[!-.0-~])?$/,
   expected: "an http or https URL without a slash at its end",
 };
+const POLICY: Shape = {
+  pattern: /^(first|least-outstanding|response-time|device-memory)$/,
+  expected: "one of first, least-outstanding, response-time, device-memory",
+};
 const SHARD = /^(0|[1-9][0-9]{0,6})$/;
 
 /**
@@ -60,11 +64,13 @@ function readGroups(all: Fields): Map<string, Group> {
   for (const name of all.members.keys()) {
     if (!GROUP.pattern.test(name)) refuse(all.at(name), name, GROUP.expected);
     const group = all.inner(name);
-    group.only("realtime", "requestTimeoutS", "coldStartTimeoutS");
+    group.only("realtime", "requestTimeoutS", "coldStartTimeoutS", "policy");
+    const policy = group.optionalText("policy", POLICY);
     const read = {
       realtime: group.boolean("realtime"),
       requestTimeoutS: group.number("requestTimeoutS", 0.001),
       coldStartTimeoutS: group.number("coldStartTimeoutS", 0),
+      ...(policy === undefined ? {} : { policy }),
     };
     groups.set(name, Object.freeze(read));
   }

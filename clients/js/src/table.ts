@@ -16,6 +16,8 @@ export interface Group {
   readonly requestTimeoutS: number;
   /** Seconds more where its pool starts from zero. */
   readonly coldStartTimeoutS: number;
+  /** By what a pool of a shard is chosen; absent: as `realtime` says. */
+  readonly policy?: string;
 }
 
 /** One family's part of a table. Shards with equal pools share one list. */
