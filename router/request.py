@@ -209,7 +209,7 @@ class BotRequest(RequestBody):
         return max(0.001, self.deadline_s - monotonic())
 
     def allow(self, budget_s: float, /) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         if not self._has_budget or self.began_s + budget_s > self.deadline_s:
             self._has_budget = True
             self._allow(budget_s)
@@ -223,7 +223,7 @@ class BotRequest(RequestBody):
         self.link.watch(self)
 
     def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         if wrap and self.method != b"HEAD":
             self._foreign = b""
             self._collect(connection)
@@ -242,7 +242,7 @@ class BotRequest(RequestBody):
         self._pass(connection, self._framing)
 
     def more(self) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         connection = None if self._asking is None else self._asking.connection
         if connection is None:
             return
@@ -252,7 +252,7 @@ class BotRequest(RequestBody):
             self._collect(connection)
 
     def failed(self, error: Exception, /) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         if self.error is None:
             self.error = error
         if self._framing is None:
