@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import httpx
 import pytest
 
 from botshard.sharding.groups import RoutePolicy
@@ -143,6 +144,34 @@ async def test_where_all_pools_fail_all_are_used(fleet: Fleet) -> None:
             other.is_sick = False
             await _ask(router, 3)
             assert await router.metric("botshard_router_ejected") == 1
+
+
+async def test_no_request_is_lost_while_pools_of_two_are_ended_in_turns(fleet: Fleet) -> None:
+    """Each is ejected when its connections are refused, and comes back by a probe before the other one ends."""
+    fleet.publish_bots("bot")
+    pools = [Upstream(lambda call: call.write(infer_answer("bot"))) for _ in range(2)]
+    for server in pools:
+        await server.start()
+    fleet.publish_table(*(server.url for server in pools), request_timeout_s=15.0)
+    asked: list[asyncio.Task[httpx.Response]] = []
+    async with running_router(fleet, health=LONG, probes=ProbeRules(ejected_s=0.05)) as router:
+
+        async def has_ejected(count: int) -> bool:
+            asked.extend(asyncio.create_task(router.infer("bot")) for _ in range(5))
+            await asyncio.gather(*asked[-5:])
+            router.parts.prober.look()
+            return await router.metric("botshard_router_ejected") == count
+
+        for server in (*pools, *pools):
+            await server.stop()
+            if server is pools[0]:  # the other one is asked only where the first has something in flight, or is ended
+                assert await aeventually(lambda: has_ejected(1))
+            await server.start()
+            assert await aeventually(lambda: has_ejected(0))
+        statuses = [response.status_code for response in await asyncio.gather(*asked)]
+    for server in pools:
+        await server.stop()
+    assert statuses == [200] * len(statuses)
 
 
 async def test_a_pool_that_fails_more_than_the_others_is_left_alone(fleet: Fleet) -> None:
