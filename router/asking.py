@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from botshard.oip.deadlines import for_next_hop
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
-from router.attempts import PAID, Attempts, Cause
+from router.attempts import FREE, Attempts, Cause
 from router.client import Client
 from router.cold import Turn
 from router.errors import (
@@ -247,7 +247,7 @@ class Asking:
         if pause_s is None or self._is_spent or pause_s >= self._client.left_s:
             self._client.failed(failure)
             return
-        if cause in PAID and not pool.budget.may_retry():
+        if cause not in FREE and not pool.budget.may_retry():
             pool.counts.refused_retry(cause)
             self._client.failed(failure)
             return

@@ -7,7 +7,7 @@ A request may only be tried again while no byte of an answer has gone to the cli
 - Where a connection ended after the request was sent, the request may have been what ended the replica. It gets two
   more tries, so that one poisonous request cannot take replica after replica with it.
 
-Above both stands the budget of the whole pool group (`router.budget`), for the causes in `PAID`.
+Above both stands the budget of the whole pool group (`router.budget`), but for the causes in `FREE`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from botshard.sharding.ids import PoolName
 
-__all__ = ["PAID", "Attempts", "Cause"]
+__all__ = ["FREE", "Attempts", "Cause"]
 
 
 class Cause(StrEnum):
@@ -36,10 +36,10 @@ class Cause(StrEnum):
     UNROUTED = "unrouted"
 
 
-PAID: Final = frozenset({Cause.LOST, Cause.NO_REPLICA})
-"""Tries after these are work that is done again, or is refused for there being too much of it: they come out of the
-budget. After the others no replica has worked on the request, and none will work more for its being sent elsewhere: no
-connection was made or it was dead, or the answer says that the request is not for whom it reached."""
+FREE: Final = frozenset({Cause.CONNECT, Cause.STALE, Cause.MISDIRECTED, Cause.NOT_FOUND, Cause.UNROUTED})
+"""After these no replica has worked on the request, and none will work more for its being sent elsewhere: no connection
+was made or it was dead, or the answer says that the request is not for whom it reached. Tries after all others are work
+that is done again, or was refused for there being too much of it: they come out of the budget."""
 
 _PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
 _BOUNDS: Final[Mapping[Cause, int]] = {
