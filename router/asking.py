@@ -6,73 +6,46 @@ A request to a known bot over a connection that is there goes out and comes back
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, cast
 
+from botshard.oip.deadlines import for_next_hop
 from botshard.sharding.routing import PoolRoute
 from router.answers import TEXT_BYTES, Hop, Row, Verdict, needs_text, row_of
-from router.attempts import Attempts, Cause
+from router.attempts import FREE, Attempts, Cause
+from router.client import Client
 from router.cold import Turn
 from router.errors import (
     ConnectError,
-    CutError,
-    GatewayError,
     InvalidAnswerError,
     LostError,
-    NotReadyError,
     OverloadedError,
     UnsettledError,
     UpstreamError,
 )
+from router.failures import failure_of, place_of
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
 from router.health import outcome_of
+from router.hedging import Hedge
 from router.pools import PoolState
+from router.steps import Steps
 from router.table import BotRoute
 from router.targets import Target
 from router.telemetry.traces import Trace
-from router.upstream import Connection
+from router.uploading import Upload
+from router.upstream import Asker, Connection
 
-__all__ = ["Asking", "Client"]
-
-_T = TypeVar("_T")
+__all__ = ["Asking"]
 
 _SERVER_ERRORS_FROM: Final = 500
 _LOOK_FIRST: Final = (Cause.MISDIRECTED, Cause.UNROUTED)
 """The table may be behind: it is read before the next try."""
 
 
-class Client(Protocol):
-    """For whom a pool is asked."""
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until its deadline."""
-        ...
-
-    def found(self, bot_id: str, bot: BotRoute, /) -> None:
-        """The bot was not known, and the store has it.
-
-        Raises: what the client is to be told where the bot is none of theirs.
-        """
-
-    def allow(self, budget_s: float, /) -> None:
-        """What it may take since its beginning; only ever more: a warm pool does not take away what a cold one gave."""
-
-    def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
-        """The answer's head is here; `wrap`: it is an error that is not in the protocol's form."""
-
-    def more(self) -> None:
-        """More of the answer has come, or its end, or why there is none; `connection` of the asking knows."""
-
-    def failed(self, error: Exception, /) -> None:
-        """There is no answer."""
-
-
-class Asking:
+class Asking(Steps):
     """See the module. `start` once; `let_go` when the answer was taken; `stop` in any case."""
 
     __slots__ = (
@@ -82,16 +55,15 @@ class Asking:
         "_client",
         "_has_replica",
         "_head",
-        "_head_only",
+        "_hedge",
         "_in_flight",
         "_is_answered",
-        "_is_over",
         "_target",
-        "_task",
         "_took_s",
         "_trace",
         "_tried_s",
         "_turn",
+        "_upload",
         "_was_not_found",
         "_way",
         "chosen_s",
@@ -110,23 +82,35 @@ class Asking:
         target: Target,
         bot: BotRoute | None,
         head: ForwardedHead,
-        body: bytes | memoryview,
+        body: bytes | memoryview | Upload,
         trace: Trace | None = None,
     ) -> None:
-        """`bot` is None where it is not known here; `trace` is told of tries, None: nobody is."""
+        """Nothing is asked before `start`.
+
+        Args:
+            way: to pools.
+            client: for whom.
+            target: what is asked.
+            bot: None where it is not known here.
+            head: of the request.
+            body: of the request, or what sends it while it comes.
+            trace: is told of tries; None: nobody is.
+        """
+        super().__init__(way.loop)
         self._way = way
         self._client = client
         self._target = target
         self._bot = bot
         self._head = head
-        self._body = body
+        self._upload = body if isinstance(body, Upload) else None
+        self._body = b"" if isinstance(body, Upload) else body
         self._attempts: Attempts | None = None
         self._trace = trace
         self.started_s = self.chosen_s = self.sent_s = 0.0
         """When it began, when a pool was chosen first, when the last try went out."""
         self.tries = 0
         """At pools, those that failed among them."""
-        self._task: asyncio.Task[Any] | None = None
+        self._hedge: Hedge | None = None
         self._turn: Turn | None = None
         """Its place at a pool that may be at zero."""
         self._tried_s = 0.0
@@ -137,7 +121,6 @@ class Asking:
         """What the try says of its pool: see `router.pools.PoolState.ended`."""
         self._in_flight = False
         self._is_answered = False
-        self._is_over = False
         self._was_not_found = False
         self.pool: PoolState | None = None
         """That was asked last."""
@@ -152,7 +135,7 @@ class Asking:
         try:
             self._go(self._bot)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
-            self._fell(error)
+            self.fell(error)
 
     def go_on(self, pool: PoolState, connection: Connection, *, sent_s: float) -> None:
         """Somebody else has asked, and leaves it here: what comes of it is waited for."""
@@ -171,6 +154,8 @@ class Asking:
         if pool is None or not self._in_flight:
             return
         self._in_flight = False
+        if self._upload is not None:
+            self._upload.stop()
         took_s = monotonic() - self._tried_s if self._took_s is None else self._took_s
         pool.ended(self._has_replica, took_s, self._way.loop.time())
         if connection is not None:
@@ -179,22 +164,23 @@ class Asking:
 
     def stop(self) -> None:
         """Nobody waits any more."""
-        self._is_over = True
-        self._body = b""
-        if self._task is not None:
-            self._task.cancel()
+        self.end()
+        if self._hedge is not None:
+            self._hedge.stop()
+            self._hedge = None  # which knows this asking: without the circle neither waits for the garbage collector
         self.let_go()
+        self._body = b""
 
     # ── tries ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _go(self, bot: BotRoute | None) -> None:
         self._bot = bot
         if bot is None:
-            self._wait(self._way.find(self._target.bot), self._found)
+            self.wait(self._way.find(self._target.bot), self._found)
         elif routed := self._way.routes.pools(bot):
             self._try(routed)
         else:
-            self._wait(self._way.placed(self._target.bot, bot), self._placed)
+            self.wait(self._way.placed(self._target.bot, bot), self._placed)
 
     def _found(self, bot: BotRoute) -> None:
         self._client.found(self._target.bot, bot)
@@ -215,7 +201,7 @@ class Asking:
         if turn is None or turn.came is None:
             self._enter(pool)
         else:
-            self._wait(turn.wait(), self._turned)
+            self.wait(turn.wait(), self._turned)
 
     def _turned(self, is_there: bool) -> None:  # noqa: FBT001 - what a task brings
         assert self.pool is not None  # noqa: S101 - it was waited for
@@ -229,49 +215,103 @@ class Asking:
         self.tries += 1
         if self._trace is not None:
             self._trace.try_begins(pool.route.name, pool.origin.address.authority)
+        if attempts is None:
+            pool.budget.asked()
         self._tried_s, self._took_s, self._has_replica = monotonic(), None, None
         pool.began()
         self._in_flight = True
         fresh = attempts is not None and attempts.needs_fresh_connection
         connection = None if fresh else pool.origin.idle()
         if connection is None:
-            self._wait(pool.origin.acquire(fresh=fresh), self._ask)
+            self.wait(pool.origin.acquire(fresh=fresh), self._ask)
         else:
             self._ask(connection)
 
     def _ask(self, connection: Connection) -> None:
         assert self.pool is not None  # noqa: S101 - chosen by `_try`
         self.connection = connection
-        address = self.pool.origin.address
-        head = self._head.to(address.authority, address.prefix, epoch=self._way.epoch, left_s=self._client.left_s)
+        self.sent_s = monotonic()
+        self.send(self.pool, connection, self)
+        hedging = self._way.hedging
+        if hedging is not None and self._attempts is None and self._upload is None and self._bot is not None:
+            head = self._head
+            self._hedge = hedging.beside(self, self._way, self.pool, self._bot, method=head.method, path=head.path)
+
+    def send(self, pool: PoolState, connection: Connection, asker: Asker, /) -> None:
+        """Send the request over a connection to a pool; `asker` is told what comes of it.
+
+        Raises: LostError where the connection has ended meanwhile.
+        """
+        address = pool.origin.address
+        head = self._head.to(
+            address.authority,
+            address.prefix,
+            epoch=self._way.epoch,
+            left_s=for_next_hop(self._client.left_s, address.hop_s),
+        )
         if self._trace is not None:
             head = self._trace.head(head)
-        self.sent_s = monotonic()
-        connection.begin(head, self._body, self, head_only=self._head.method == b"HEAD")
+        head_only = self._head.method == b"HEAD"
+        if self._upload is None:
+            connection.begin(head, self._body, asker, head_only=head_only)
+        else:
+            self._upload.begin(connection, head, asker, head_only=head_only)
 
     def _again(self, cause: Cause, failure: UpstreamError) -> None:
         assert self.pool is not None  # noqa: S101 - it has failed
         assert self._bot is not None  # noqa: S101 - the pool is its own
         self.let_go()
+        pool, route = self.pool, self.pool.route
         attempts = self._attempts = self._attempts or Attempts()
-        route = self.pool.route
+        hedge, self._hedge = self._hedge, None
+        if hedge is not None and hedge.save():
+            attempts.failed(route.name)
+            return
         routed = self._way.routes.pools(self._bot)
         others = sum(1 for other in routed if other is not route and other.name not in attempts.failed_pools)
         pause_s = attempts.pause_after(route.name, cause, other_pools=others)
-        if pause_s is None:
-            if cause is Cause.MISDIRECTED:
-                self._client.failed(UnsettledError(f"{failure}, and so does the newest table", retry_after_s=1))
-            else:
-                self._client.failed(failure)
+        if pause_s is None and cause is Cause.MISDIRECTED:
+            self._client.failed(UnsettledError(f"{failure}, and so does the newest table", retry_after_s=1))
             return
-        self.pool.counts.retried(cause)
+        if pause_s is None or self._is_spent or pause_s >= self._client.left_s:
+            self._client.failed(failure)
+            return
+        if cause not in FREE and not pool.budget.may_retry():
+            pool.counts.refused_retry(cause)
+            self._client.failed(failure)
+            return
+        pool.counts.retried(cause)
         if self._trace is not None:
             self._trace.try_ends(cause)
         if pause_s or cause in _LOOK_FIRST:
             waiting = self._way.before_next_try(cause, pause_s, self._target.bot, self._bot, failed=route)
-            self._wait(waiting, self._go)
+            self.wait(waiting, self._go)
         else:
-            self._step(self._go, self._bot)
+            self.step(self._go, self._bot)
+
+    @property
+    def _is_spent(self) -> bool:
+        """Whether what was sent of its body is not here any more."""
+        return self._upload is not None and not self._upload.can_begin
+
+    # ── a second try beside the first: see `router.hedging.Hedged` ────────────────────────────────────────────────────
+
+    @property
+    def bot_id(self) -> str:
+        """The bot that is asked."""
+        return self._target.bot
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a try was sent, and nothing has come of it."""
+        return self._task is None and self.connection is not None and not self._is_answered
+
+    def take_over(self, pool: PoolState, connection: Connection, began_s: float, /) -> None:
+        """The other try is the only one from here on."""
+        self.let_go()
+        self.pool, self.connection = pool, connection
+        self._tried_s, self._took_s, self._has_replica = began_s, None, None
+        self._in_flight = True
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -283,7 +323,7 @@ class Asking:
             elif self._task is None and self.connection is not None:
                 self._judge(self.connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
-            self._fell(error)
+            self.fell(error)
 
     def _judge(self, connection: Connection) -> None:
         assert self.pool is not None  # noqa: S101 - it was asked
@@ -308,17 +348,17 @@ class Asking:
             self.pool.shows_itself(self._way.loop.time())
         self._way.note_epoch(head)
         if verdict is Verdict.NOT_FOUND:
-            if self._target.versioned or self._was_not_found:
+            if self._target.versioned or self._was_not_found or self._is_spent:
                 verdict = Verdict.FORWARD if head.epoch else Verdict.WRAP
             else:
                 # For being behind, or for good? The catalog as it is now decides.
                 self._was_not_found = True
-                self._wait(self._way.newest(self._target.bot), partial(self._doubted, head, connection, row))
+                self.wait(self._way.newest(self._target.bot), partial(self._doubted, head, connection, row))
                 return
         if verdict is Verdict.FORWARD or verdict is Verdict.WRAP:
             self._answer(head, connection, wrap=verdict is Verdict.WRAP)
         else:
-            self._again(Cause(verdict.value), _failure(self.pool, status, row))
+            self._again(Cause(verdict.value), failure_of(self.pool, status, row))
 
     def _doubted(self, head: AnswerHead, connection: Connection, row: Row, bot: BotRoute | None) -> None:
         assert self.pool is not None  # noqa: S101 - it was asked
@@ -326,41 +366,25 @@ class Asking:
             self._answer(head, connection, wrap=not head.epoch)
         else:
             self._bot = bot
-            self._again(Cause.NOT_FOUND, _failure(self.pool, connection.status, row))
+            self._again(Cause.NOT_FOUND, failure_of(self.pool, connection.status, row))
 
     def _answer(self, head: AnswerHead, connection: Connection, *, wrap: bool) -> None:
         self._is_answered = True
+        if self._hedge is not None:
+            self._hedge.answered()
         self._client.answer(head, connection, wrap=wrap)
 
     # ── steps and waits ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _wait(self, waiting: Coroutine[Any, Any, _T], then: Callable[[_T], None]) -> None:
-        self._task = task = self._way.loop.create_task(waiting)
-        task.add_done_callback(partial(self._waited, then))
+    def too_late(self, then: Callable[[Any], None], result: object, /) -> None:
+        """See `router.steps.Steps`: a connection is given back."""
+        if then == self._ask and self.pool is not None:
+            self.pool.origin.release(cast(Connection, result))
 
-    def _waited(self, then: Callable[[_T], None], task: asyncio.Task[_T]) -> None:
-        self._task = None
-        error = None if task.cancelled() else task.exception()
-        if self._is_over:
-            if then == self._ask and error is None and not task.cancelled() and self.pool is not None:
-                self.pool.origin.release(task.result())  # type: ignore[arg-type]  # the connection came too late
-        elif task.cancelled():
-            self._fell(NotReadyError("the router is stopping", retry_after_s=1))
-        elif isinstance(error, Exception):
-            self._fell(error)
-        else:
-            self._step(then, task.result())
-
-    def _step(self, step: Callable[[_T], None], value: _T) -> None:
-        try:
-            step(value)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
-            self._fell(error)
-
-    def _fell(self, error: Exception) -> None:
+    def fell(self, error: Exception, /) -> None:
         """A try came to nothing, or the whole way."""
         if self.pool is not None and isinstance(error, UpstreamError | OverloadedError):
-            self.pool.counts.failed_at(*_place_of(self.pool, error))
+            self.pool.counts.failed_at(*place_of(self.pool, error))
         if self._has_replica is None and isinstance(error, ConnectError | LostError | InvalidAnswerError):
             # What had been closed before the request came says nothing: the next connection will.
             self._has_replica = None if isinstance(error, LostError) and error.stale else False
@@ -371,39 +395,3 @@ class Asking:
         else:
             self.let_go()
             self._client.failed(error)
-
-
-def _place_of(pool: PoolState, error: Exception) -> tuple[Hop, str]:
-    """Where a try ended without an answer, and how."""
-    match error:
-        case OverloadedError():
-            return Hop.ROUTER, "no_turn"
-        case ConnectError():
-            reason = "no_connection"
-        case LostError(stale=True):
-            reason = "stale"
-        case LostError():
-            reason = "lost"
-        case CutError():
-            reason = "cut"
-        case _:
-            reason = "invalid_answer"
-    return Hop.GATEWAY if pool.origin.address.is_gateway else Hop.REPLICA, reason
-
-
-def _failure(pool: PoolState, status: int, row: Row) -> GatewayError:
-    name = pool.route.name
-    who = "" if row.hop is Hop.REPLICA else f", says the {row.hop.replace('_', '-')} ({row.reason})"
-    match row.verdict:
-        case Verdict.MISDIRECTED:
-            return GatewayError(f"pool {name} says that the bot is not its own ({status})")
-        case Verdict.NOT_FOUND | Verdict.UNROUTED:
-            return GatewayError(
-                f"pool {name} cannot be reached at its address or does not know the bot ({status}){who}"
-            )
-        case Verdict.OVERFLOW:
-            return GatewayError(f"the gateway before pool {name} lets no more requests through ({status})")
-        case Verdict.FULL:
-            return GatewayError(f"pool {name} takes no more requests now ({status}){who}", retry_after_s=1)
-        case _:
-            return GatewayError(f"no replica of pool {name} answers ({status}){who}", retry_after_s=1)

@@ -6,6 +6,8 @@ A request may only be tried again while no byte of an answer has gone to the cli
   is done over about two and a half seconds: a killed replica is back within one, a gateway says 502 for about two.
 - Where a connection ended after the request was sent, the request may have been what ended the replica. It gets two
   more tries, so that one poisonous request cannot take replica after replica with it.
+
+Above both stands the budget of the whole pool group (`router.budget`), but for the causes in `FREE`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Final
 
 from botshard.sharding.ids import PoolName
 
-__all__ = ["Attempts", "Cause"]
+__all__ = ["FREE", "Attempts", "Cause"]
 
 
 class Cause(StrEnum):
@@ -37,6 +39,11 @@ class Cause(StrEnum):
     FULL = "full"
     """The pool has as many requests as it takes."""
 
+
+FREE: Final = frozenset({Cause.CONNECT, Cause.STALE, Cause.MISDIRECTED, Cause.NOT_FOUND, Cause.UNROUTED})
+"""After these no replica has worked on the request, and none will work more for its being sent elsewhere: no connection
+was made or it was dead, or the answer says that the request is not for whom it reached. Tries after all others are work
+that is done again, or was refused for there being too much of it: they come out of the budget."""
 
 _PAUSES_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 0.8)
 _BOUNDS: Final[Mapping[Cause, int]] = {
@@ -74,6 +81,10 @@ class Attempts:
         """Whether a kept-alive connection has let this request down: the others may be as dead."""
         return Cause.STALE in self._causes or Cause.LOST in self._causes
 
+    def failed(self, pool: PoolName, /) -> None:
+        """A pool has failed this request."""
+        self.failed_pools[pool] = self.failed_pools.get(pool, 0) + 1
+
     def pause_after(self, pool: PoolName, cause: Cause, /, *, other_pools: int) -> float | None:
         """Seconds to wait before the next try; None: no more.
 
@@ -84,7 +95,7 @@ class Attempts:
         """
         seen = self._causes.get(cause, 0) + 1
         self._causes[cause] = seen
-        self.failed_pools[pool] = self.failed_pools.get(pool, 0) + 1
+        self.failed(pool)
         if seen > _BOUNDS[cause] or self._failures >= len(_PAUSES_S) or (cause in _ELSEWHERE and not other_pools):
             return None
         pause_s = _PAUSES_S[self._failures]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from botshard.sharding.ids import BotId
+from botshard.sharding.ids import BotId, GroupName
 from botshard.sharding.routing import GroupRoute, PoolRoute
 from router.attempts import Cause
 from router.choosing import Choosing
 from router.errors import CatalogUnreadableError, UnknownBotError
 from router.following import Following
 from router.heads import AnswerHead
+from router.hedging import Hedging
 from router.metrics import RouterCounts
 from router.table import BotRoute, Routes
 
@@ -25,8 +26,18 @@ placed costs its callers this wait before they are told so."""
 class Forwarding:
     """See the module. What is a coroutine here is for requests that have to wait; all others come by without a task."""
 
-    def __init__(self, routes: Routes, choosing: Choosing, following: Following, counts: RouterCounts) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        choosing: Choosing,
+        following: Following,
+        counts: RouterCounts,
+        *,
+        hedging: Hedging | None = None,
+    ) -> None:
         self.routes = routes
+        self.hedging = hedging
+        """None: no request is sent to two pools at a time."""
         self.loop = asyncio.get_running_loop()
         self.choose = choosing.choose
         self._following = following
@@ -43,6 +54,11 @@ class Forwarding:
         table = self.routes.table
         family = None if table is None else table.families.get(self.routes.family_of(bot))
         return None if table is None or family is None else table.groups[family.key.group]
+
+    def hedges(self, group: GroupName, /) -> bool:
+        """Whether requests to a group may be sent to two pools at a time."""
+        table = self.routes.table
+        return self.hedging is not None and table is not None and table.groups[group].realtime
 
     def note_epoch(self, head: AnswerHead, /) -> None:
         """A pool that has a newer table than this router tells so by every answer."""

@@ -12,6 +12,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from botshard.oip import headers as names
+from botshard.oip.deadlines import TIMEOUT_FORM, read_timeout
+from botshard.oip.trace_context import TRACEPARENT, TRACESTATE, is_traceparent, is_tracestate
 from router.errors import BadRequestError
 from router.upstream import Headers
 
@@ -19,8 +21,10 @@ __all__ = [
     "AnswerHead",
     "ForwardedHead",
     "RequestHead",
+    "broken_trace",
     "dropped_with",
     "forwarded_line",
+    "framing_of",
     "read_answer_head",
     "read_request_head",
 ]
@@ -135,6 +139,8 @@ def read_request_head(
     """
     if b"connection" in fields:
         dropped = dropped | _named_in_connection(headers)
+    if TRACEPARENT in fields or TRACESTATE in fields:
+        dropped = dropped | broken_trace(headers)
     length, timeout, request_id = fields.get(b"content-length"), fields.get(REQUEST_TIMEOUT), fields.get(REQUEST_ID)
     return RequestHead(
         b"".join([name + b": " + value + b"\r\n" for name, value in headers if name not in dropped]),
@@ -151,8 +157,22 @@ def dropped_with(names_of_secrets: frozenset[bytes], /) -> frozenset[bytes]:
     return _REQUEST_SPECIAL | names_of_secrets
 
 
+def framing_of(body_bytes: int | None, /, *, has_body: bool) -> bytes:
+    """The line that says how a body is sent; None: in chunks. One without bytes is told of only if it `has_body`."""
+    if body_bytes is None:
+        return b"transfer-encoding: chunked\r\n"
+    return b"content-length: %d\r\n" % body_bytes if body_bytes or has_body else b""
+
+
 def _named_in_connection(headers: Headers) -> set[bytes]:
     return {token.strip().lower() for token in _joined(headers, b"connection").split(b",")}
+
+
+def broken_trace(headers: Headers, /) -> set[bytes]:
+    """Names of headers of the trace context that must not be sent on."""
+    if not is_traceparent(_joined(headers, TRACEPARENT)):
+        return {TRACEPARENT, TRACESTATE}
+    return set() if is_tracestate(_joined(headers, TRACESTATE)) else {TRACESTATE}
 
 
 def _joined(headers: Headers, name: bytes) -> bytes:
@@ -164,13 +184,9 @@ def _is_request_id(value: bytes) -> bool:
 
 
 def _read_timeout(value: bytes) -> float:
-    try:
-        timeout_s = float(value)
-    except ValueError:
-        timeout_s = -1.0
-    if not 0 < timeout_s < float("inf"):
-        shown = value[:40].decode("latin-1")
-        raise BadRequestError(f"X-Request-Timeout must be a number of seconds over 0, such as 2.5, found {shown!r}")
+    timeout_s = read_timeout(value)
+    if timeout_s is None:
+        raise BadRequestError(f"{TIMEOUT_FORM}, found {value[:40].decode('latin-1')!r}")
     return timeout_s
 
 
@@ -189,19 +205,18 @@ class ForwardedHead(NamedTuple):
         *,
         method: bytes,
         path: bytes,
-        body_bytes: int | None,
+        framing: bytes,
         request_id: bytes,
         client: tuple[str, int] | None,
         scheme: str = "http",
     ) -> ForwardedHead:
-        """The head for a request that came over `scheme` and whose body has `body_bytes`; None: it has no body."""
-        length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
+        """The head for a request that came over `scheme`; `framing` is the line that says how its body is sent."""
         forwarded = forwarded_line(head, client, scheme)
-        lines = b"%bx-request-id: %b\r\n%b%b" % (head.lines, request_id, forwarded, length)
+        lines = b"%bx-request-id: %b\r\n%b%b" % (head.lines, request_id, forwarded, framing)
         return cls(method, path, lines)
 
     def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
-        """The bytes for one try."""
+        """The bytes for one try; `left_s` is what the pool is told."""
         return b"%b %b%b HTTP/1.1\r\nhost: %b\r\n%bx-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (
             self.method,
             prefix,

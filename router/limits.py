@@ -17,6 +17,9 @@ class Limits:
     """Largest request body; a larger one is answered 413."""
     max_held_bytes: int = 256 * MEBIBYTE
     """Request bodies held at once, small ones (`small_body_bytes`) not counted; beyond it 503."""
+    stream_over_bytes: int = MEBIBYTE
+    """Request bodies up to this size are held whole and may be sent again to another pool. Larger ones are sent on as
+    they come."""
     small_body_bytes: int = 64 * KIBIBYTE
     """Bodies up to this size are not worth an account: the number of connections bounds them."""
     max_head_bytes: int = 64 * KIBIBYTE

@@ -34,6 +34,7 @@ from router.device_memory import DeviceMemory
 from router.following import Following
 from router.forwarding import Forwarding
 from router.front import Front
+from router.hedging import Hedging
 from router.limits import BodyAccount
 from router.metrics import RouterCollector, RouterCounts
 from router.pools import Pools
@@ -174,7 +175,7 @@ def assemble(
     crew = Alone(registry, about) if link_fd is None else Link(link_fd, seats, registry, about)
     choosing = Choosing(routes, pools, knock=knock, max_cold_waiting=settings.limits.max_cold_waiting_per_pool)
     prober = Prober(routes, pools, choosing, health=settings.health, rules=settings.probes)
-    way = Forwarding(routes, choosing, following, counts)
+    way = Forwarding(routes, choosing, following, counts, hedging=Hedging() if settings.hedge else None)
     front = Front(
         way,
         limits=settings.limits,

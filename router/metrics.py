@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import IntEnum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -58,13 +58,28 @@ class PoolCounts:
     Nearly every request is answered with 200: it is in `plain`, `buckets` and `seconds` and nowhere else.
     """
 
-    __slots__ = ("buckets", "causes", "choice", "hops", "others", "plain", "retries", "seconds")
+    __slots__ = (
+        "buckets",
+        "causes",
+        "choice",
+        "hedges",
+        "hops",
+        "others",
+        "plain",
+        "refused",
+        "retries",
+        "seconds",
+    )
 
     def __init__(self) -> None:
         self.plain = 0
         """Requests that ended with a 200 of the pool."""
         self.hops: dict[tuple[Hop, str], int] = {}
         """{(where a try ended in an error, how): tries}"""
+        self.refused: dict[Cause, int] = {}
+        """Tries that failed and that the budget let no other follow."""
+        self.hedges: dict[str, int] = {}
+        """{what came of it: second tries at this pool beside one that was still waited for}"""
         self.buckets = [0] * (len(BUCKETS_S) + 1)
         """All requests, by how long they took."""
         self.seconds = 0.0
@@ -114,6 +129,14 @@ class PoolCounts:
         for digit, cause in _ANSWER_ERRORS.items():
             yield cause, self.others[digit * _OUTCOMES + Outcome.ANSWERED]
         yield from list(self.causes.items())
+
+    def hedged(self, result: Literal["won", "lost", "refused"], /) -> None:
+        """This pool was the second that a request was sent to, or would have been if the budget had allowed it."""
+        self.hedges[result] = self.hedges.get(result, 0) + 1
+
+    def refused_retry(self, cause: Cause, /) -> None:
+        """One try at this pool failed, and there was no budget for another."""
+        self.refused[cause] = self.refused.get(cause, 0) + 1
 
 
 class RouterCounts:
@@ -188,6 +211,12 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
     hops = CounterMetricFamily(
         "botshard_router_hop_errors", "Tries that failed, by the hop that said so", labels=(*_POOL, "hop", "reason")
     )
+    refused = CounterMetricFamily(
+        "botshard_router_retries_refused", "Tries that failed without another in the budget", labels=(*_POOL, "cause")
+    )
+    hedges = CounterMetricFamily(
+        "botshard_router_hedges", "Second tries beside one that was still waited for", labels=(*_POOL, "result")
+    )
     seconds = HistogramMetricFamily(
         "botshard_router_request_seconds", "From the first byte of a request to the last of its answer", labels=_POOL
     )
@@ -203,12 +232,16 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
             retries.add_metric([*labels, cause], count)
         for (hop, reason), count in list(pool.counts.hops.items()):
             hops.add_metric([*labels, hop, reason], count)
+        for cause, count in list(pool.counts.refused.items()):
+            refused.add_metric([*labels, cause], count)
+        for result, count in list(pool.counts.hedges.items()):
+            hedges.add_metric([*labels, result], count)
         seconds.add_metric(labels, histogram_rows(pool.counts.buckets), pool.counts.seconds)
         outstanding.add_metric(labels, pool.outstanding)
         idle = pool.origin.idle_count
         connections.add_metric([*labels, "idle"], idle)
         connections.add_metric([*labels, "busy"], pool.origin.open_count - idle)
-    yield from (requests, errors, retries, hops, seconds, outstanding, connections)
+    yield from (requests, errors, retries, refused, hops, hedges, seconds, outstanding, connections)
     yield from choice_families(pools)
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
+from botshard.oip.deadlines import DIRECT_HOP_S, GATEWAY_HOP_S
 from botshard.sharding.errors import CallerError
 from botshard.sharding.routing import PoolRoute
 from router.connections import Connections, Place
@@ -33,10 +34,13 @@ class Address:
     """Path of the URL, without a slash at its end; mostly empty."""
     is_gateway: bool
     """Whether something else is connected to than what the URL names."""
+    hop_s: float = field(init=False, compare=False, repr=False)
+    """What going there and back may take of a request's time."""
     after_path: bytes = field(init=False, compare=False, repr=False)
     """What follows the path in a request's head: the rest of its line, and the host."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hop_s", GATEWAY_HOP_S if self.is_gateway else DIRECT_HOP_S)
         object.__setattr__(self, "after_path", b" HTTP/1.1\r\nhost: %b\r\n" % self.authority)
 
     @classmethod

@@ -13,8 +13,9 @@ from functools import cache
 
 from botshard.http1.answers import line
 from botshard.logs import fields
-from botshard.sharding.ids import PoolName
+from botshard.sharding.ids import GroupName, PoolName
 from botshard.sharding.routing import PoolRoute
+from router.budget import Budget
 from router.cold import Cold, StartTimes, Turn
 from router.connections import Connections, Place
 from router.errors import OverloadedError
@@ -35,6 +36,7 @@ class PoolState:
 
     __slots__ = (
         "answered_s",
+        "budget",
         "cold",
         "counts",
         "free_bytes",
@@ -47,9 +49,11 @@ class PoolState:
         "starts",
     )
 
-    def __init__(self, route: PoolRoute, origin: Origin, rules: HealthRules | None = None) -> None:
+    def __init__(self, route: PoolRoute, origin: Origin, budget: Budget, rules: HealthRules | None = None) -> None:
         self.route = route
         self.origin = origin
+        self.budget = budget
+        """Of the pool's group: what may be tried again."""
         self.line = line(POOL, route.name.encode())
         """The header line that names it to clients."""
         self.outstanding = 0
@@ -200,6 +204,7 @@ class Pools:
         self._tls = tls or cache(ssl.create_default_context)
         self._pools: dict[PoolName, PoolState] = {}
         self._connections: dict[Place, Connections] = {}
+        self._budgets: dict[GroupName, Budget] = {}
 
     def __getitem__(self, name: PoolName) -> PoolState:
         return self._pools[name]
@@ -222,19 +227,21 @@ class Pools:
         pools: dict[PoolName, PoolState] = {}
         addresses = {name: Address.of_route(route, self._gateway) for name, route in routes.items()}
         connections = self._connections_for(addresses.values())
+        budgets = {route.group: self._budgets.get(route.group) or Budget() for route in routes.values()}
         for name, route in routes.items():
             held = self._pools.get(name)
             if held is not None and held.route == route:
                 pools[name] = held
                 continue
             address = addresses[name]
-            state = PoolState(route, Origin(name, address, self._limits, connections[address.place]), self._rules)
+            origin = Origin(name, address, self._limits, connections[address.place])
+            state = PoolState(route, origin, budgets[route.group], self._rules)
             if held is not None:
                 state.counts = held.counts
             pools[name] = state
         left_pools = [state for name, state in self._pools.items() if pools.get(name) is not state]
         left_places = [left for place, left in self._connections.items() if place not in connections]
-        self._pools, self._connections = pools, connections
+        self._pools, self._connections, self._budgets = pools, connections, budgets
         for state in left_pools:
             state.close()
         for left in left_places:

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from botshard.sharding.routing import PoolRoute
 from router.access.principal import Principal
-from router.heads import RequestHead
+from router.heads import RequestHead, forwarded_line
 from router.table import BotRoute
 from router.upstream import Headers
 
@@ -20,6 +20,7 @@ __all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids",
 
 _T = TypeVar("_T")
 _MAX_HEAD_BYTES: Final = 2048
+_MAX_CLIENTS: Final = 64
 _IDS: Final = re.compile(rb"(?im)^(x-request-id|traceparent|tracestate): ([!-~]{1,128})\r\n")
 
 _TIMES: Final = re.compile(rb"(?im)^(?:date|x-envoy-upstream-service-time): [ -~]{1,64}\r\n")
@@ -86,6 +87,15 @@ class KnownFields:
         """What goes on of it, by the client's address."""
         self.principal: Principal | None = None
         """Who asks, as the gate knew them last."""
+
+    def send_for(self, peer: tuple[str, int] | None, scheme: str, /) -> bytes:
+        """What goes on of it for a client that is not in `sent` yet."""
+        if len(self.sent) >= _MAX_CLIENTS:
+            self.sent.clear()
+        forwarded = forwarded_line(self.head, peer, scheme)
+        sent = b"%b%bcontent-length: %d\r\n" % (self.head.lines, forwarded, self.body_bytes)
+        self.sent[peer[0] if peer else ""] = sent
+        return sent
 
 
 class KnownAnswer:

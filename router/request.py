@@ -1,8 +1,6 @@
 """A client's request to a bot, from its head to the last byte of its answer.
 
-Bodies go through as bytes, both ways. A request's is read whole before it is sent on, so that it can be sent again to
-another pool or over a fresh connection, and so that a client that sends slowly never occupies a replica. The price is
-memory, which an account bounds; small bodies, which nearly all are, come in one piece and are not counted.
+Bodies go through as bytes, both ways; how a request's is held is said in `router.body`.
 """
 
 from __future__ import annotations
@@ -11,19 +9,27 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from botshard.http1.answers import CONTINUE, JSON, Answer, line
+from botshard.http1.answers import CONTINUE, Answer, line
 from botshard.http1.framing import Framing
-from botshard.http1.whole import WholeBody
 from botshard.sharding.errors import ShardingError, TerminalError
 from router.access.principal import Lease
 from router.asking import Asking
+from router.body import RequestBody
 from router.errors import BodyTimeoutError, ClientGoneError, DeadlineError, NotReadyError, OverloadedError
-from router.heads import POOL, REQUEST_ID, RETRY_AFTER, AnswerHead, ForwardedHead, RequestHead, read_request_head
+from router.foreign import MAX_FOREIGN_BYTES, foreign_answer
+from router.heads import (
+    POOL,
+    REQUEST_ID,
+    AnswerHead,
+    ForwardedHead,
+    RequestHead,
+    framing_of,
+    read_request_head,
+)
 from router.pools import PoolState
-from router.problems import error_body
 from router.table import BotRoute
 from router.targets import Target
-from router.telemetry.ledger import SERVER_TIMING, WOKEN_S, ColdStart, Marks, read_cold_start, timing_of
+from router.telemetry.ledger import ColdStart, Marks, cold_start_in
 from router.telemetry.telemetry import Look
 from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
@@ -35,13 +41,11 @@ __all__ = ["BotRequest"]
 
 _FIRST_BUDGET_S: Final = 10.0
 """How long a body may take to arrive where the bot's group is not known."""
-_MAX_FOREIGN_ERROR_BYTES: Final = 2048
-_NO_STATUS: Final = 0
 
 log = logging.getLogger("router.proxy")
 
 
-class BotRequest(WholeBody):
+class BotRequest(RequestBody):
     """See the module."""
 
     __slots__ = (
@@ -53,7 +57,6 @@ class BotRequest(WholeBody):
         "_front",
         "_has_budget",
         "_head",
-        "_held_bytes",
         "_lease",
         "_path",
         "_target",
@@ -70,7 +73,7 @@ class BotRequest(WholeBody):
 
     def __init__(self, front: Front, target: Target, path: bytes, *, error: ShardingError | None = None) -> None:
         """`error`: what is wrong with the request already."""
-        super().__init__()
+        super().__init__(front.limits, front.account)
         self._front = front
         self._target = target
         self._path = path
@@ -79,7 +82,6 @@ class BotRequest(WholeBody):
         self._lease: Lease | None = None
         self._has_budget = False
         self._allowed_s = 0.0
-        self._held_bytes = 0
         self._asking: Asking | None = None
         self._framing: Framing | None = None
         self._foreign: bytes | None = None
@@ -88,7 +90,7 @@ class BotRequest(WholeBody):
         """Why there is no answer of a pool, or not all of one."""
         self.began_s = 0.0
         self.request_id = b""
-        self.status = _NO_STATUS
+        self.status = 0
         """Of the answer that went to the client; 0: none did."""
         self.look: Look | None = None
         """What is to be told of it; None: nothing, unless it fails."""
@@ -110,11 +112,6 @@ class BotRequest(WholeBody):
     def path(self) -> bytes:
         """As it is sent on."""
         return self._path
-
-    @property
-    def is_plain_infer(self) -> bool:
-        """Whether it asks for an inference by the shortest path there is."""
-        return self._path == self.target and not self._target.versioned and self._path.endswith(b"/infer")
 
     @property
     def pool(self) -> PoolState | None:
@@ -141,10 +138,10 @@ class BotRequest(WholeBody):
             if front.gate is not None and self.error is None:
                 # Before anything is kept of the body, and before it is waited for.
                 lease = self._lease = front.gate.admit(front.gate.who(self.fields), self._target.bot, bot)
-                bot = lease.bot
+                bot, self.tenant = lease.bot, lease.principal.tenant
             self._bot = bot
             if head.content_length is not None and head.content_length > front.limits.small_body_bytes:
-                self._hold(head.content_length)
+                self.hold(head.content_length)
         except ShardingError as error:
             self.request_id = self.request_id or front.next_id()
             self.error = self.error or error
@@ -154,26 +151,30 @@ class BotRequest(WholeBody):
             self.error = self.error or missing
 
     def take(self, data: bytes, /) -> None:
-        """Keep a piece of the body, unless the request is refused already or too much is held."""
-        if self.error is not None:
-            return
-        super().take(data)
-        if self.body_bytes > self._front.limits.small_body_bytes and self.body_bytes > self._held_bytes:
-            try:
-                self._hold(self.body_bytes)
-            except OverloadedError as error:
-                self.error = error
-                self.forget_body()
-                if self.is_started:
-                    self._proceed()
+        """Keep a piece of the body, or send it on, unless the request is refused already or too much is held."""
+        if self.upload is not None:
+            self.upload.add(data)
+        elif self.error is None:
+            super().take(data)
+            if self.body_bytes > self._front.limits.small_body_bytes:
+                self._take_large()
 
-    def _hold(self, size_bytes: int) -> None:
-        if not self._front.account.take(size_bytes - self._held_bytes):
-            raise OverloadedError("the router holds as many request bodies as it may", retry_after_s=1)
-        self._held_bytes = size_bytes
+    def _take_large(self) -> None:
+        assert self._head is not None  # noqa: S101 - else there is an error
+        try:
+            is_new = self.account_for(self._head.content_length)
+        except OverloadedError as error:
+            self.error = error
+            self.forget_body()
+            is_new = True
+        if is_new and self.is_started:
+            self._proceed()
 
     def complete(self) -> None:
         """The body is whole."""
+        if self.upload is not None:
+            self.upload.end()
+            return
         super().complete()
         if self.is_started:
             self._proceed()
@@ -185,8 +186,8 @@ class BotRequest(WholeBody):
     def _proceed(self) -> None:
         if self.error is not None:
             self._refuse(self.error)
-        elif self.is_whole:
-            self._ask()
+        elif self.is_whole or self.upload is not None:
+            self._make_asking().start()
         else:
             self._await_body()
 
@@ -215,26 +216,31 @@ class BotRequest(WholeBody):
         self.deadline_s = began_s + budget_s
         self._make_asking().go_on(pool, connection, sent_s=began_s)
 
-    def _ask(self) -> None:
-        self._make_asking().start()
-
     def _make_asking(self) -> Asking:
         assert self._head is not None  # noqa: S101 - else there is an error
-        size = len(self.body)
         trace = None if self.look is None else self.look.trace
         if trace is not None:
             self._head.lines = trace.without_parent(self._head.lines)
+        upload = self.upload
+        size = len(self.body) if upload is None else self._head.content_length
         head = ForwardedHead.of(
             self._head,
             method=self.method,
             path=self._path,
-            body_bytes=size if size or self.method == b"POST" else None,
+            framing=framing_of(size, has_body=self.method == b"POST"),
             request_id=self.request_id,
             client=self.link.peer,
             scheme=self.link.scheme,
         )
-        way = self._front.way
-        self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body, trace=trace)
+        self._asking = Asking(
+            self._front.way,
+            self,
+            target=self._target,
+            bot=self._bot,
+            head=head,
+            body=self.body if upload is None else upload,
+            trace=trace,
+        )
         return self._asking
 
     # ── what the asking calls ─────────────────────────────────────────────────────────────────────────────────────────
@@ -245,7 +251,7 @@ class BotRequest(WholeBody):
         return max(0.001, self.deadline_s - monotonic())
 
     def allow(self, budget_s: float, /) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         if not self._has_budget or self.began_s + budget_s > self.deadline_s:
             self._has_budget = True
             self._allow(budget_s)
@@ -264,14 +270,17 @@ class BotRequest(WholeBody):
             self._lease.found(bot_id, bot)
 
     def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         self.hop = "pool" if head.epoch else "gateway"
         if wrap and self.method != b"HEAD":
             self._foreign = b""
             self._collect(connection)
             return
         lines = head.lines
-        self._look_for_cold_start(lines)
+        asking = self._asking
+        if asking is not None:
+            marks = Marks(self.began_s, asking.started_s, asking.chosen_s, asking.sent_s)
+            self.cold = cold_start_in(lines, marks, tells=self._front.telemetry.tells_times)
         if not head.has_request_id:
             lines.append(line(REQUEST_ID, self.request_id))
         if not head.has_pool and self.pool is not None:
@@ -284,19 +293,8 @@ class BotRequest(WholeBody):
         self.link.write(self._framing.head(lines))
         self._pass(connection, self._framing)
 
-    def _look_for_cold_start(self, lines: list[bytes]) -> None:
-        """Where the request was cold, its answer tells all of where its time went instead of the replica's part."""
-        asking, timing = self._asking, timing_of(lines)
-        if asking is None or not (timing or asking.sent_s - asking.chosen_s > WOKEN_S):
-            return
-        marks = Marks(self.began_s, asking.started_s, asking.chosen_s, asking.sent_s)
-        self.cold = read_cold_start(marks, timing, monotonic())
-        if self.cold is not None and self._front.telemetry.tells_times:
-            lines[:] = [line for line in lines if not line.startswith(SERVER_TIMING)]
-            lines.append(self.cold.line())
-
     def more(self) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         connection = None if self._asking is None else self._asking.connection
         if connection is None:
             return
@@ -306,7 +304,7 @@ class BotRequest(WholeBody):
             self._collect(connection)
 
     def failed(self, error: Exception, /) -> None:
-        """See `router.asking.Client`."""
+        """See `router.client.Client`."""
         if self.error is None:
             self.error = error
         if self._framing is None:
@@ -344,22 +342,15 @@ class BotRequest(WholeBody):
         """An error of something in front of the pool, in the protocol's form unless it has that already."""
         text = (self._foreign or b"") + connection.take()
         self._foreign = text
-        if not connection.finished and len(text) < _MAX_FOREIGN_ERROR_BYTES:
+        if not connection.finished and len(text) < MAX_FOREIGN_BYTES:
             if connection.error is not None:
                 self.failed(connection.error)
             return
-        pool = "" if self.pool is None else self.pool.route.name
-        status, retry_after = connection.status, dict(connection.headers).get(RETRY_AFTER)
-        if connection.finished and text.lstrip().startswith(b'{"error"'):
-            body = text
-        else:
-            shown = text[:_MAX_FOREIGN_ERROR_BYTES].decode(errors="replace").strip() or "no text"
-            body = error_body(f"pool {pool} answered {status}: {shown}")
-        lines = JSON + line(REQUEST_ID, self.request_id) + line(POOL, pool.encode())
-        if retry_after is not None:
-            lines += line(RETRY_AFTER, retry_after)
-        self.status = status
-        self._reply(Answer(status, lines, body))
+        answer = foreign_answer(
+            connection, text, pool="" if self.pool is None else self.pool.route.name, request_id=self.request_id
+        )
+        self.status = answer.status
+        self._reply(answer)
 
     def _refuse(self, error: Exception) -> None:
         """An answer of the router's own."""
@@ -388,11 +379,10 @@ class BotRequest(WholeBody):
         """The time is up."""
         if self.is_over:
             return
-        allowed_s = self._allowed_s
-        if self.is_whole:
-            self.failed(DeadlineError(f"not answered within {allowed_s:.3g} s"))
+        if self.is_whole or self.is_full:  # else it is the client who is waited for
+            self.failed(DeadlineError(f"not answered within {self._allowed_s:.3g} s"))
         else:
-            self.failed(BodyTimeoutError(f"the request's body did not arrive within {allowed_s:.3g} s"))
+            self.failed(BodyTimeoutError(f"the request's body did not arrive within {self._allowed_s:.3g} s"))
 
     def abandon(self) -> None:
         """The client is gone, or was told why it gets nothing."""
@@ -405,8 +395,6 @@ class BotRequest(WholeBody):
             self._asking.stop()
         if self._lease is not None:
             self._lease.give_back()
-        if self._held_bytes:
-            self._front.account.give(self._held_bytes)
-            self._held_bytes = 0
+        self.give_back()
         self._front.ended(self)
         self._asking = None  # which knows this request: without the circle neither waits for the garbage collector

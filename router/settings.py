@@ -31,6 +31,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_ENV_FILE": "file of lines NAME=value with further settings, read at the start and at each reload",
     "ROUTER_POLL_INTERVAL_S": "seconds between polls of the store (0.5 for a folder, 1 for S3)",
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
+    "ROUTER_STREAM_OVER": "request bodies up to this are held whole, larger ones are sent on as they come (1Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
     "ROUTER_MAX_CONNECTIONS_PER_POOL": "connections to one pool (256)",
     "ROUTER_GATEWAY": "http://host[:port] to connect to for all pools, whatever the table says; Host names the pool",
@@ -40,6 +41,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_SLOW_START_S": "seconds in which the share of a pool that is new or back grows (10); 0: all at once",
     "ROUTER_PROBE_INTERVAL_S": "seconds between probes of realtime pools that nobody asks (10); 0: no probes at all",
     "ROUTER_CONNECT_TIMEOUT_S": "seconds for one attempt at a connection (3)",
+    "ROUTER_HEDGE": "true: a realtime request that takes longer than usual is sent to a second pool besides (false)",
     "ROUTER_DRAIN_TIMEOUT_S": "seconds that requests in flight have when the router stops (30)",
     **TELEMETRY,
     "ROUTER_LOG_FORMAT": "text or json (text)",
@@ -73,6 +75,8 @@ class Settings:
     """Where to connect for all pools; None: as the table says."""
     access: AccessSettings = field(default_factory=AccessSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    hedge: bool = False
+    """Whether realtime requests may be sent to two pools at a time."""
     health: HealthRules = field(default_factory=HealthRules)
     probes: ProbeRules = field(default_factory=ProbeRules)
 
@@ -94,6 +98,7 @@ class Settings:
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
             gateway=reader.parsed("ROUTER_GATEWAY", _read_gateway, None, "http://host[:port], nothing behind it"),
+            hedge=reader.boolean("ROUTER_HEDGE", default=False),
             health=HealthRules(
                 failures=reader.integer("ROUTER_EJECT_AFTER", 5, at_least=0, at_most=1000),
                 slow_start_s=reader.seconds("ROUTER_SLOW_START_S", 10.0, at_least=0.0, at_most=600.0),
@@ -123,6 +128,7 @@ def _read_limits(reader: EnvironReader) -> Limits:
     defaults = Limits()
     limits = Limits(
         max_body_bytes=reader.bytes("ROUTER_MAX_BODY", defaults.max_body_bytes),
+        stream_over_bytes=reader.bytes("ROUTER_STREAM_OVER", defaults.stream_over_bytes),
         max_held_bytes=reader.bytes("ROUTER_MAX_HELD_BODIES", defaults.max_held_bytes),
         max_connections_per_pool=reader.integer(
             "ROUTER_MAX_CONNECTIONS_PER_POOL", defaults.max_connections_per_pool, at_least=1, at_most=65_535
@@ -137,6 +143,8 @@ def _read_limits(reader: EnvironReader) -> Limits:
             "ROUTER_CONNECT_TIMEOUT_S", defaults.connect_timeout_s, at_least=0.01, at_most=60.0
         ),
     )
+    if limits.stream_over_bytes < limits.small_body_bytes:
+        reader.refuse("ROUTER_STREAM_OVER", limits.stream_over_bytes, "at least 64Ki")
     if limits.max_held_bytes < limits.max_body_bytes:
         reader.refuse("ROUTER_MAX_HELD_BODIES", limits.max_held_bytes, "at least ROUTER_MAX_BODY")
     return limits

@@ -20,15 +20,16 @@ from botshard.http1.answers import Clock, status_line
 from botshard.http1.answers import line as header_line
 from botshard.http1.connection import Connection as ClientConnection
 from botshard.http1.exchange import Exchange
+from botshard.oip.deadlines import for_next_hop
+from botshard.oip.trace_context import TRACEPARENT, TRACESTATE
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import PoolName
 from router.access.principal import Lease
 from router.answers import Verdict, judge
-from router.heads import REQUEST_ID, forwarded_line, read_answer_head, read_request_head
+from router.heads import REQUEST_ID, broken_trace, read_answer_head, read_request_head
 from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids, without_times
 from router.request import BotRequest
 from router.targets import Target
-from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ _ODD_FIELDS: Final = (
     b"keep-alive",
     b"proxy-connection",
 )
+_TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
 
 
 class ShortWay:
@@ -105,7 +107,9 @@ class ShortWay:
 
     def _without_ids(self, lines: bytes) -> tuple[KnownFields | None, Sequence[tuple[bytes, bytes]]]:
         kept, ids = split_ids(lines)
-        return (self._fields_of(kept), ids) if ids else (None, _NO_IDS)
+        if not ids or _has_broken_trace(ids):
+            return None, _NO_IDS
+        return self._fields_of(kept), ids
 
     def _is_placed(self, line: KnownLine) -> bool:
         """Whether it is known where the bot is, by table and catalog as they are now."""
@@ -118,6 +122,8 @@ class ShortWay:
             return True
         route = routes.find(line.bot)
         routed = () if route is None else routes.pools(route)
+        if routed and self.way.hedges(routed[0].group):
+            return False  # a request that may get a second try is watched
         if routed:
             line.route, line.routed, line.turn = route, routed, self._turn
         return bool(routed)
@@ -135,14 +141,14 @@ class ShortWay:
                 return None
         return gate.admit_quietly(principal, line.bot, route)
 
-    def tail(self, budget_s: float, /) -> bytes:
+    def tail(self, left_s: float, /) -> bytes:
         """The last lines of a head that is sent at once."""
-        tail = self._tails.get(budget_s)
+        tail = self._tails.get(left_s)
         if tail is None:
             if len(self._tails) > _ANSWERS:
                 self._tails.clear()
-            tail = b"x-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (self.way.epoch, budget_s)
-            self._tails[budget_s] = tail
+            tail = b"x-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (self.way.epoch, left_s)
+            self._tails[left_s] = tail
         return tail
 
     # ── what is learnt ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -161,6 +167,8 @@ class ShortWay:
         names = {name.lower() for name, _ in ids}
         if len(names) == len(ids) and self._fields.is_due(lines):
             headers = [(name, value) for name, value in exchange.headers if name not in names]
+            if any(name in _TRACE for name, _ in headers):
+                return  # what is left of a trace cannot be read without the rest
             head = read_request_head(headers, dict(headers), self.front.dropped)
             self._fields.keep(lines, KnownFields(headers, head, exchange.body_bytes))
 
@@ -185,6 +193,11 @@ class ShortWay:
         self.answers.keep(lines, known)
 
 
+def _has_broken_trace(ids: Sequence[tuple[bytes, bytes]]) -> bool:
+    trace = [(name.lower(), value) for name, value in ids if name.lower() != REQUEST_ID]
+    return bool(trace) and not broken_trace(trace).isdisjoint(name for name, _ in trace)
+
+
 def _is_plain(request: BotRequest) -> bool:
     fields = request.fields
     connection = fields.get(b"connection")
@@ -195,7 +208,9 @@ def _is_plain(request: BotRequest) -> bool:
         and b"content-length" in fields
         and (connection is None or connection.lower() == b"keep-alive")
         and not any(name in fields for name in _ODD_FIELDS)
-        and request.is_plain_infer
+        and request.path == request.target
+        and request.path.endswith(b"/infer")
+        and b"/versions/" not in request.path
     )
 
 
@@ -244,7 +259,9 @@ class _Trip(Exchange):
             pool, budget_s = way.choose(line.bot, line.routed, _NO_FAILURES)
         except ShardingError:
             return False
-        connection = pool.origin.idle() if pool.cold is None else None
+        if pool.cold is not None:
+            return False  # it has to be entered first
+        connection = pool.origin.idle()
         if connection is None:
             return False
         self._began_s = now_s = monotonic()
@@ -260,12 +277,13 @@ class _Trip(Exchange):
             budget_s = timeout_s
         self._budget_s, self.deadline_s = budget_s, now_s + budget_s
         peer = link.peer
-        sent = fields.sent.get(peer[0] if peer else "") or _sent(fields, peer, link.scheme)
+        sent = fields.sent.get(peer[0] if peer else "") or fields.send_for(peer, link.scheme)
         address = pool.origin.address
-        tail = way.tail(budget_s)
+        tail = way.tail(for_next_hop(budget_s, address.hop_s))
         head = (b"POST ", address.prefix, line.path, address.after_path, sent, self._id_line, trace, tail)
         self.is_over = False
         pool.began()
+        pool.budget.asked()
         way.taken += 1
         link.take_up(self)
         if fields.body_bytes < _SPLIT_FROM_BYTES:
@@ -377,12 +395,3 @@ class _Trip(Exchange):
 
 def _traceparent(ids: Sequence[tuple[bytes, bytes]]) -> bytes | None:
     return next((value for name, value in ids if name.lower() == TRACEPARENT), None)
-
-
-def _sent(fields: KnownFields, peer: tuple[str, int] | None, scheme: str) -> bytes:
-    if len(fields.sent) >= 64:
-        fields.sent.clear()
-    forwarded = forwarded_line(fields.head, peer, scheme)
-    sent = b"%b%bcontent-length: %d\r\n" % (fields.head.lines, forwarded, fields.body_bytes)
-    fields.sent[peer[0] if peer else ""] = sent
-    return sent

@@ -21,7 +21,7 @@ import httptools
 from router.errors import CutError, InvalidAnswerError, LostError, UpstreamError
 from router.limits import Limits
 
-__all__ = ["Asker", "Connection", "Headers", "ShortAsker"]
+__all__ = ["Asker", "Connection", "Headers", "ShortAsker", "Source"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, in the order they came."""
@@ -36,6 +36,13 @@ class Asker(Protocol):
 
     def came(self) -> None:
         """The head of the answer is here, more of its body, its end, or an error; the connection knows which."""
+
+
+class Source(Protocol):
+    """Sends the body of a request in pieces."""
+
+    def flow(self) -> None:
+        """The pool reads again: send what can be sent."""
 
 
 class ShortAsker(Asker, Protocol):
@@ -71,9 +78,11 @@ class Connection(asyncio.Protocol):
         "has_head",
         "headers",
         "idle_since_s",
+        "is_writable",
         "on_whole",
         "opened_at_s",
         "pool",
+        "source",
         "status",
         "use_until_s",
     )
@@ -101,6 +110,10 @@ class Connection(asyncio.Protocol):
         """Why nothing more will come."""
         self._read_paused = False
         self._stray = False  # bytes came that belong to no answer
+        self.source: Source | None = None
+        """Has not sent all of its body yet; only requests with large bodies have one."""
+        self.is_writable = True
+        """Whether the pool reads what is sent."""
         self.opened_at_s = loop.time()
         self.use_until_s = math.inf
         """When it is too old for another request."""
@@ -124,7 +137,7 @@ class Connection(asyncio.Protocol):
     # ── what the asker does ──────────────────────────────────────────────────────────────────────────────────────────
 
     def begin(self, head: bytes, body: bytes | memoryview, asker: Asker, /, *, head_only: bool = False) -> None:
-        """Send a request. Its body is whole already, so the transport may hold it: nothing grows without bound.
+        """Send a request. Its body, or what a `source` sends first, may be held by the transport: it is bounded.
 
         Raises: LostError where the connection has ended meanwhile.
         """
@@ -139,6 +152,11 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             self._transport.write(body)
+
+    def send(self, data: bytes, /) -> None:
+        """Send more of the body; `is_writable` says when."""
+        if self._transport is not None:
+            self._transport.write(data)
 
     def begin_short(self, trip: ShortAsker, message: bytes, rest: memoryview | None = None, /) -> None:
         """Send a whole request; the first bytes of its answer are offered to `trip`, before the parser.
@@ -187,6 +205,7 @@ class Connection(asyncio.Protocol):
             and self._keep_alive
             and not self._stray
             and self.error is None
+            and self.source is None
             and self._transport is not None
             and not self._transport.get_write_buffer_size()
         )
@@ -286,6 +305,16 @@ class Connection(asyncio.Protocol):
                 self.error = LostError(f"pool {self.pool}: the connection ended before an answer ({why})", stale=stale)
         self._on_lost(self)
         self.tell()
+
+    def pause_writing(self) -> None:
+        """The pool does not read."""
+        self.is_writable = False
+
+    def resume_writing(self) -> None:
+        """The pool reads again."""
+        self.is_writable = True
+        if self.source is not None:
+            self.source.flow()
 
     def _pause_reading(self) -> None:
         if self._transport is not None:

@@ -3,6 +3,8 @@
 Nothing here opens a socket or knows a web framework: a body goes in, values come out.
 
 - `headers`: the names of all headers that router, pools and clients exchange
+- `deadlines`: how long a caller still waits, in each protocol's writing
+- `trace_context`: what of W3C Trace Context may be sent on
 - `errors`: what can be wrong with a body
 - `tensors`: one named tensor, its datatypes, its JSON and its binary form
 - `rest`: the infer request and its answer, server side

@@ -11,6 +11,7 @@ import orjson
 
 from botshard.http1.asgi import Message, Receive, Scope, Send
 from botshard.oip import headers
+from botshard.oip.deadlines import TIMEOUT_FORM, read_timeout
 from botshard.oip.errors import BodyTooLargeError, InvalidInputError
 from botshard.sharding.ids import Epoch
 from kserve_runtimes.core.assignment import NO_EPOCH
@@ -112,10 +113,9 @@ def timeout_of(fields: Fields, /) -> float | None:
     value = fields.get(_TIMEOUT)
     if value is None:
         return None
-    timeout_s = _number(value)
-    if not 0 < timeout_s < math.inf:
-        expected = "X-Request-Timeout must be a number of seconds over 0, such as 2.5"
-        raise InvalidInputError(None, f"{expected}, found {value.decode('latin-1')[:40]!r}")
+    timeout_s = read_timeout(value)
+    if timeout_s is None:
+        raise InvalidInputError(None, f"{TIMEOUT_FORM}, found {value.decode('latin-1')[:40]!r}")
     return timeout_s
 
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from time import monotonic
 from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -30,6 +31,7 @@ __all__ = [
     "ColdStart",
     "Ledger",
     "Marks",
+    "cold_start_in",
     "read_cold_start",
     "timing_of",
 ]
@@ -111,6 +113,21 @@ class ColdRequest(NamedTuple):
             "tookS": round(self.took_s, 6),
             "stagesS": {stage: round(took_s, 6) for stage, took_s in self.stages.items()},
         }
+
+
+def cold_start_in(lines: list[bytes], marks: Marks, /, *, tells: bool) -> ColdStart | None:
+    """What a request waited for whose answer begins with these lines; None: it was not cold.
+
+    Where it was, and the router `tells`, the lines say all of where its time went instead of the replica's part.
+    """
+    timing = timing_of(lines)
+    if not (timing or marks.sent_s - marks.chosen_s > WOKEN_S):
+        return None
+    cold = read_cold_start(marks, timing, monotonic())
+    if cold is not None and tells:
+        lines[:] = [line for line in lines if not line.startswith(SERVER_TIMING)]
+        lines.append(cold.line())
+    return cold
 
 
 def timing_of(lines: Sequence[bytes], /) -> bytes:

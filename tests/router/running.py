@@ -65,6 +65,7 @@ async def running_router(
     access: AccessSettings | None = None,
     tls: TlsSettings | None = None,
     trust: ssl.SSLContext | None = None,
+    hedge: bool = False,
 ) -> AsyncIterator[RunningRouter]:
     """A router over the fleet's store, stopped at the end; `trust`: the client's side where it has TLS.
 
@@ -81,6 +82,7 @@ async def running_router(
         gateway=gateway,
         access=access or AccessSettings(),
         tls=tls or TlsSettings(),
+        hedge=hedge,
     )
     parts = assemble(settings, fleet.store)
     listening = socket.create_server(("127.0.0.1", 0))

@@ -133,7 +133,9 @@ async def test_every_request_has_an_id_and_a_trace_of_its_own(fleet: Fleet) -> N
     async with serving(fleet, infer_answer("bot")) as (router, server), connected(router.port) as client:
         given_ids, made_ids = [], []
         for number in range(_SAME):
-            view = await ask(client, request(f"x-REQUEST-id: r{number}", f"Traceparent: 00-{number:032x}-{1:016x}-00"))
+            view = await ask(
+                client, request(f"x-REQUEST-id: r{number}", f"Traceparent: 00-{number + 1:032x}-{1:016x}-00")
+            )
             given_ids.append(view.headers["x-request-id"])
         for _ in range(_SAME):
             view = await ask(client, request())
@@ -143,7 +145,7 @@ async def test_every_request_has_an_id_and_a_trace_of_its_own(fleet: Fleet) -> N
     assert len(set(made_ids)) == _SAME
     assert [call.headers["x-request-id"] for call in server.calls] == given_ids + made_ids
     traces = [{name.lower(): value for name, value in call.headers.items()}.get("traceparent") for call in server.calls]
-    assert traces[:_SAME] == [f"00-{number:032x}-{1:016x}-00" for number in range(_SAME)]
+    assert traces[:_SAME] == [f"00-{number + 1:032x}-{1:016x}-00" for number in range(_SAME)]
     assert short >= 2 * _SAME - 4
 
 

@@ -26,11 +26,16 @@ class Call:
     nth: int
     """Number of the request on that connection, from 1."""
     writer: asyncio.StreamWriter
+    reader: asyncio.StreamReader
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def write(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
+
+    async def read_body(self) -> None:
+        """Read it, where the upstream leaves that to the answer."""
+        self.body = await _read_body(self.reader, self.headers)
 
     def reset(self) -> None:
         """End the connection with RST."""
@@ -61,10 +66,15 @@ def infer_answer(bot: str, *, epoch: int = 1) -> bytes:
 
 
 class Upstream:
-    """A server that is told how to answer; keeps what it was asked."""
+    """A server that is told how to answer; keeps what it was asked.
 
-    def __init__(self, answer: Answer) -> None:
+    With `heads_only` the answer begins with the head: it reads the body, or not. Then the end of a connection is not
+    watched for, and a connection has one request.
+    """
+
+    def __init__(self, answer: Answer, *, heads_only: bool = False) -> None:
         self.answer = answer
+        self._heads_only = heads_only
         self.calls: list[Call] = []
         self.connections = 0
         self.port = 0
@@ -116,9 +126,12 @@ class Upstream:
                 lines = head.decode("latin-1").split("\r\n")
                 method, path, _ = lines[0].split(" ")
                 headers = dict(line.split(": ", 1) for line in lines[1:] if line)
-                body = await reader.readexactly(int(headers.get("content-length", 0)))
-                call = Call(method, path, headers, body, number, nth, writer)
+                body = b"" if self._heads_only else await _read_body(reader, headers)
+                call = Call(method, path, headers, body, number, nth, writer, reader)
                 self.calls.append(call)
+                if self._heads_only:
+                    await self.answer(call)
+                    break
                 answering = asyncio.create_task(self._answer(call))
                 self._tasks.add(answering)
                 answering.add_done_callback(self._tasks.discard)
@@ -144,15 +157,27 @@ class Upstream:
         await self.answer(call)
 
 
+async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if "transfer-encoding" not in headers:
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    assert "content-length" not in headers
+    parts: list[bytes] = []
+    while size := int(await reader.readline(), 16):
+        parts.append(await reader.readexactly(size))
+        assert await reader.readexactly(2) == b"\r\n"
+    assert await reader.readexactly(2) == b"\r\n"
+    return b"".join(parts)
+
+
 async def _wait_for_data_or_end(reader: asyncio.StreamReader) -> None:
     while not reader._buffer and not reader.at_eof() and reader.exception() is None:  # type: ignore[attr-defined]
         await reader._wait_for_data("watch")  # type: ignore[attr-defined]
 
 
 @contextlib.asynccontextmanager
-async def upstream(answer: Answer | bytes) -> AsyncIterator[Upstream]:
+async def upstream(answer: Answer | bytes, *, heads_only: bool = False) -> AsyncIterator[Upstream]:
     """A started upstream; `answer` as bytes: the same to every request."""
-    server = Upstream(answer if callable(answer) else _always(answer))
+    server = Upstream(answer if callable(answer) else _always(answer), heads_only=heads_only)
     await server.start()
     try:
         yield server
