@@ -22,13 +22,15 @@ from botshard.oip.fields import json_object
 from botshard.oip.metadata import EXTENSIONS, IndexEntry, repository_index, server_metadata
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import BotId
+from router.access.guard import principal_in
+from router.access.principal import owned_by
 from router.errors import BadRequestError, NotReadyError, UnknownBotError, WrongMethodError
 from router.explaining import explain_bot, table_document
 from router.following import Following
 from router.openapi import describe_bot_paths
 from router.pools import Pools
 from router.problems import Answer, problem_of, with_error_body
-from router.table import Routes
+from router.table import BotRoute, Routes
 
 __all__ = ["make_app"]
 
@@ -102,18 +104,25 @@ def _add_health(app: FastAPI, routes: Routes, draining: Callable[[], bool]) -> N
 def _add_listings(app: FastAPI, routes: Routes) -> None:
     @app.get("/v2/models", tags=["protocol"])
     @app.get("/v1/models", tags=["protocol"])
-    def models() -> Response:
-        """Names of all bots that are served."""
-        return _json({"models": sorted(routes.bots)})
+    def models(request: Request) -> Response:
+        """Names of all bots that are served; where it is asked who asks, those of their tenant."""
+        return _json({"models": [name for name, _ in _visible(routes, request)]})
 
     @app.post("/v2/repository/index", tags=["protocol"], openapi_extra={"requestBody": _INDEX_BODY})
-    def index(ready_only: Annotated[bool, Depends(_ready_only)]) -> Response:
-        """All bots with version and state, in the form of the model repository extension."""
+    def index(request: Request, ready_only: Annotated[bool, Depends(_ready_only)]) -> Response:
+        """The same bots with version and state, in the form of the model repository extension."""
         entries = []
-        for name, bot in sorted(routes.bots.items()):
+        for name, bot in _visible(routes, request):
             state, reason = ("READY", "") if routes.pools(bot) else ("UNAVAILABLE", "no pool yet")
             entries.append(IndexEntry(name, str(routes.served.of(bot).version), state, reason))
         return _json(repository_index(entries, ready_only=ready_only))
+
+
+def _visible(routes: Routes, request: Request) -> list[tuple[BotId, BotRoute]]:
+    principal = principal_in(request.scope)
+    if principal is None:
+        return sorted(routes.bots.items())
+    return sorted((name, bot) for name, bot in routes.bots.items() if owned_by(principal, bot))
 
 
 async def _ready_only(request: Request) -> bool:
@@ -143,7 +152,7 @@ def _add_admin(app: FastAPI, routes: Routes, pools: Pools, following: Following)
             route = await following.look_up(bot_id)
         entry = await following.entry(bot_id)
         if route is None and entry is None:
-            raise UnknownBotError(f"bot {bot[:128]!r} does not exist")
+            raise UnknownBotError.of(bot)
         return _json(explain_bot(bot_id, route, entry, routes=routes, pools=pools))
 
 

@@ -38,6 +38,12 @@ class Client(Protocol):
         """Seconds until its deadline."""
         ...
 
+    def found(self, bot_id: str, bot: BotRoute, /) -> None:
+        """The bot was not known, and the store has it.
+
+        Raises: what the client is to be told where the bot is none of theirs.
+        """
+
     def allow(self, budget_s: float, /) -> None:
         """What it may take since its beginning; only ever more: a warm pool does not take away what a cold one gave."""
 
@@ -134,11 +140,15 @@ class Asking:
     def _go(self, bot: BotRoute | None) -> None:
         self._bot = bot
         if bot is None:
-            self._wait(self._way.find(self._target.bot), self._go)
+            self._wait(self._way.find(self._target.bot), self._found)
         elif routed := self._way.routes.pools(bot):
             self._try(routed)
         else:
             self._wait(self._way.placed(self._target.bot, bot), self._placed)
+
+    def _found(self, bot: BotRoute) -> None:
+        self._client.found(self._target.bot, bot)
+        self._go(bot)
 
     def _placed(self, bot: BotRoute) -> None:
         self._bot = bot

@@ -3,7 +3,9 @@
 ```
 ShardingError
 ├── TerminalError
-│   ├── UnknownBotError         no such bot, or it is retired
+│   ├── UnknownBotError         no such bot, or it is retired, or none of the asking tenant's
+│   ├── UnauthorizedError       nobody knows who asks
+│   ├── ForbiddenError          who asks may not do that
 │   ├── BadRequestError         a header or body that is not what it must be
 │   ├── WrongMethodError        the path exists, this method of it does not
 │   └── BodyTooLargeError       the body is over the limit
@@ -13,6 +15,7 @@ ShardingError
     ├── UnsettledError          pools still disagree with the table after it was read again
     ├── CatalogUnreadableError  the bot is not known here and the store cannot be asked
     ├── OverloadedError         a bound of this router is reached
+    ├── LimitedError            a limit of who asks, or of the bot, is reached
     ├── DeadlineError           the time is up
     ├── BodyTimeoutError        the time is up and the client has not sent its body yet
     ├── ClientGoneError         nobody waits for the answer any more
@@ -40,12 +43,15 @@ __all__ = [
     "ConnectError",
     "CutError",
     "DeadlineError",
+    "ForbiddenError",
     "GatewayError",
     "InvalidAnswerError",
+    "LimitedError",
     "LostError",
     "NoPoolError",
     "NotReadyError",
     "OverloadedError",
+    "UnauthorizedError",
     "UnknownBotError",
     "UnsettledError",
     "UpstreamError",
@@ -54,7 +60,20 @@ __all__ = [
 
 
 class UnknownBotError(TerminalError):
-    """No bot of this name is served."""
+    """No bot of this name is served to who asks."""
+
+    @classmethod
+    def of(cls, bot_id: str, /) -> UnknownBotError:
+        """In the same words whether there is no such bot or it is another tenant's."""
+        return cls(f"bot {bot_id[:128]!r} does not exist")
+
+
+class UnauthorizedError(TerminalError):
+    """Neither a key nor a token says who asks, or what does is not good."""
+
+
+class ForbiddenError(TerminalError):
+    """Who asks is known and has not the role for it."""
 
 
 class BadRequestError(TerminalError):
@@ -91,6 +110,14 @@ class CatalogUnreadableError(TransientError):
 
 class OverloadedError(TransientError):
     """A bound of this router is reached: connections of a pool, or bytes of bodies held."""
+
+
+class LimitedError(TransientError):
+    """More is asked than a limit allows; `cause` says which, as the metric names it."""
+
+    def __init__(self, message: str, *, cause: str, retry_after_s: float) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.cause = cause
 
 
 class DeadlineError(TransientError):

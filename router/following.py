@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from botshard.logs import fields
 from botshard.sharding.catalog import Bot
@@ -25,10 +25,28 @@ from router.metrics import RouterCounts
 from router.pools import Pools
 from router.table import BotRoute, Routes
 
-__all__ = ["Following"]
+__all__ = ["Followed", "Following"]
 
 _T = TypeVar("_T")
 _THREADS = 4  # a poll, a refresh after a 421, and looks for two catalog objects at once
+
+
+class Followed(Protocol):
+    """Something else that is followed: a document of the store, or files. Whoever uses it reads what it holds."""
+
+    @property
+    def key(self) -> str:
+        """What the log calls it."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why what is there now is not in force."""
+        ...
+
+    def refresh(self) -> bool:
+        """Look; True where something else is in force. Raises: StoreError."""
+        ...
 
 
 class Following:
@@ -43,13 +61,17 @@ class Following:
         catalog: CatalogFollower[BotRoute],
         counts: RouterCounts,
         poll_interval_s: float,
+        besides: Sequence[Followed] = (),
     ) -> None:
+        """`besides`: what else is looked at in each poll."""
         self._routes = routes
         self._pools = pools
         self._table = table
         self._catalog = catalog
         self._counts = counts
         self._poll_interval_s = poll_interval_s
+        self._besides = besides
+        self._taken: list[str] = []
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="store")
         self._log = logging.getLogger("router.following")
         self._refreshing: asyncio.Task[None] | None = None
@@ -78,6 +100,8 @@ class Following:
         if failure is None:
             self._routes.has_catalog = True
         self._take_bots(changed)
+        for key in self._taken:
+            self._log.info("changes taken", extra=fields(document=key))
         self._note_store(failure)
         self._note_refusals()
         self._tried.set()
@@ -185,6 +209,13 @@ class Following:
             changed = self._catalog.refresh()
         except StoreError as error:
             failure = error
+        self._taken = []
+        for followed in self._besides:
+            try:
+                if followed.refresh():
+                    self._taken.append(followed.key)
+            except StoreError as error:
+                failure = error
         return table_came, changed, failure
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
@@ -243,9 +274,11 @@ class Following:
             found["table"] = self._table.problem
         elif self._unusable is not None:
             found["table"] = f"epoch {self._unusable[0]}: {self._unusable[1]}"
+        access = {followed.key: followed.problem for followed in self._besides if followed.problem is not None}
+        found |= access
         for key, why in found.items():
             if self._refused.get(key) != why:
-                self._counts.refusals["table" if key == "table" else "catalog"] += 1
+                self._counts.refusals["access" if key in access else "table" if key == "table" else "catalog"] += 1
                 self._log.error("refused, the last good one stays in force", extra=fields(document=key, why=why))
         if self._away:
             found["store"] = self._refused["store"]

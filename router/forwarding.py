@@ -83,7 +83,7 @@ class Forwarding:
         """
         bot = await self._following.look_up(BotId(bot_id))
         if bot is None:
-            raise UnknownBotError(f"bot {bot_id[:128]!r} does not exist")
+            raise UnknownBotError.of(bot_id)
         return bot
 
     async def placed(self, bot_id: str, bot: BotRoute, /) -> BotRoute:

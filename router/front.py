@@ -11,9 +11,10 @@ from botshard.http1.answers import Answer, line
 from botshard.logs import fields
 from botshard.sharding.errors import ShardingError
 from router import problems
+from router.access.gate import SECRET_FIELDS, Gate
 from router.errors import ClientGoneError, CutError, DeadlineError, InvalidAnswerError
 from router.forwarding import Forwarding
-from router.heads import EPOCH, REQUEST_ID
+from router.heads import EPOCH, REQUEST_ID, dropped_with
 from router.limits import BodyAccount, Limits
 from router.metrics import Outcome, RouterCounts
 from router.refusals import RefusalLog
@@ -29,8 +30,19 @@ class Front:
     """What all requests of clients share. Everything that is not to a bot goes to the application behind."""
 
     def __init__(
-        self, way: Forwarding, *, limits: Limits, account: BodyAccount, counts: RouterCounts, access_log: bool = False
+        self,
+        way: Forwarding,
+        *,
+        limits: Limits,
+        account: BodyAccount,
+        counts: RouterCounts,
+        access_log: bool = False,
+        gate: Gate | None = None,
     ) -> None:
+        """`gate`: what every request passes; None: access control is off."""
+        self.gate = gate
+        self.dropped = dropped_with(frozenset() if gate is None else SECRET_FIELDS)
+        """Headers of clients that do not go on to pools."""
         self.way = way
         self.routes = way.routes
         self.limits = limits

@@ -15,7 +15,7 @@ from botshard.oip import headers as names
 from router.errors import BadRequestError
 from router.upstream import Headers
 
-__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
+__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "dropped_with", "read_answer_head", "read_request_head"]
 
 EPOCH: Final = names.EPOCH.encode()
 POOL: Final = names.POOL.encode()
@@ -64,12 +64,15 @@ class RequestHead:
     content_length: int | None
 
 
-def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> RequestHead:
+def read_request_head(
+    headers: Headers, fields: Mapping[bytes, bytes], /, dropped: frozenset[bytes] = _REQUEST_SPECIAL
+) -> RequestHead:
     """Sort a client's headers (names in lower case), given as they came and by name.
+
+    `dropped`: what does not go on, see `dropped_with`.
 
     Raises: BadRequestError.
     """
-    dropped = _REQUEST_SPECIAL
     if b"connection" in fields:
         dropped = dropped | _named_in_connection(headers)
     length, timeout, request_id = fields.get(b"content-length"), fields.get(REQUEST_TIMEOUT), fields.get(REQUEST_ID)
@@ -81,6 +84,11 @@ def read_request_head(headers: Headers, fields: Mapping[bytes, bytes], /) -> Req
         None if timeout is None else _read_timeout(timeout),
         None if length is None else int(length),
     )
+
+
+def dropped_with(names_of_secrets: frozenset[bytes], /) -> frozenset[bytes]:
+    """Headers that do not go on as they are: those of the connection, those that are made anew, and these."""
+    return _REQUEST_SPECIAL | names_of_secrets
 
 
 def _named_in_connection(headers: Headers) -> set[bytes]:
@@ -124,13 +132,14 @@ class ForwardedHead(NamedTuple):
         body_bytes: int | None,
         request_id: bytes,
         client: tuple[str, int] | None,
+        scheme: str = "http",
     ) -> ForwardedHead:
-        """The head for a request whose body has `body_bytes`; None: it has no body."""
+        """The head for a request that came over `scheme` and whose body has `body_bytes`; None: it has no body."""
         length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
         lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
             head.lines,
             request_id,
-            _forwarded(head, client),
+            _forwarded(head, client, scheme),
             length,
         )
         return cls(method, path, lines)
@@ -148,18 +157,18 @@ class ForwardedHead(NamedTuple):
         )
 
 
-def _forwarded(head: RequestHead, client: tuple[str, int] | None) -> bytes:
+def _forwarded(head: RequestHead, client: tuple[str, int] | None, scheme: str) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
-    hop = _hop(client[0] if client else "unknown", head.host)
+    hop = _hop(client[0] if client else "unknown", head.host, scheme)
     return head.forwarded + b", " + hop if head.forwarded else hop
 
 
 @lru_cache(1024)
-def _hop(address: str, host: bytes) -> bytes:
+def _hop(address: str, host: bytes, scheme: str) -> bytes:
     hop = b'for="[%b]"' % address.encode() if ":" in address else b"for=" + address.encode()
     if host and b'"' not in host and b"\\" not in host:
         hop += b';host="%b"' % host if b":" in host else b";host=" + host
-    return hop + b";proto=http"
+    return hop + b";proto=" + scheme.encode()
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ from botshard.store.base import ObjectStore
 from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
+from router.access.assembly import make_access
+from router.access.openness import refuse_open
 from router.app import make_app
 from router.following import Following
 from router.forwarding import Forwarding
@@ -45,8 +47,11 @@ _GC_THRESHOLD: Final = 20_000
 
 def main() -> int:
     """Run the router; returns the exit code: 0 stopped, 1 the world would not let it, 2 the settings are wrong."""
+    environ: Mapping[str, str] = os.environ
+    if "--open" in sys.argv[1:]:
+        environ = {**environ, "ROUTER_OPEN": "true"}
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read(environ)
     except InvalidDocumentError as error:
         configure_logs("router")
         return _refuse_settings(error)
@@ -87,11 +92,21 @@ class Router:
     server: Server
 
 
-def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], None] = lambda: None) -> Router:
-    """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain."""
+def assemble(
+    settings: Settings, store: ObjectStore, *, on_stop: Callable[[], None] = lambda: None, workers: int = 1
+) -> Router:
+    """Put a router together; inside a running loop. `on_stop` is called once when it begins to drain.
+
+    `workers`: processes like this one that clients are spread over.
+
+    Raises: InvalidDocumentError for files of the settings that cannot be used.
+    """
+    access = make_access(settings.access, settings.tls, store, workers=workers)
     counts = RouterCounts()
-    routes = Routes()
-    pools = Pools(settings.limits)
+    if access.gate is not None:
+        counts.limited = access.gate.limited
+    routes = Routes(tenants=settings.access.is_on)
+    pools = Pools(settings.limits, tls=access.upstream)
     account = BodyAccount(settings.limits.max_held_bytes)
     following = Following(
         routes,
@@ -100,20 +115,29 @@ def assemble(settings: Settings, store: ObjectStore, *, on_stop: Callable[[], No
         catalog=CatalogFollower(store, keep=routes.served.keep),
         counts=counts,
         poll_interval_s=settings.poll_interval_s,
+        besides=access.followed,
     )
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(RouterCollector(counts, pools=lambda: pools, gauges=lambda: _gauges(routes, account)))
     way = Forwarding(routes, pools, following, counts)
-    front = Front(way, limits=settings.limits, account=account, counts=counts, access_log=settings.access_log)
+    front = Front(
+        way,
+        limits=settings.limits,
+        account=account,
+        counts=counts,
+        access_log=settings.access_log,
+        gate=access.gate,
+    )
     server = Server(
-        make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping),
+        access.guarded(make_app(routes, pools, following, registry=registry, draining=lambda: server.stopping)),
         front,
         limits=settings.limits,
         drain_timeout_s=settings.drain_timeout_s,
         # Whoever waits in the queue of a router that was restarted must not be told that it knows nothing yet.
         begin=lambda: _first_look(following),
         on_stop=on_stop,
+        tls=access.listening,
     )
     return Router(routes, pools, following, counts, account, server)
 
@@ -145,6 +169,11 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         where = f"fd {settings.listen_fd}" if settings.listen_fd is not None else f"{settings.host}:{settings.port}"
         log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
         return _EXIT_WORLD
+    try:
+        refuse_open(listening, settings.access)
+    except InvalidDocumentError as error:
+        listening.close()
+        return _refuse_settings(error)
     host, port = listening.getsockname()[:2]
     notifier = Notifier(environ)
 
@@ -160,7 +189,11 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
         notifier.ready()
 
-    router = assemble(settings, store, on_stop=stopping)
+    try:
+        router = assemble(settings, store, on_stop=stopping)
+    except InvalidDocumentError as error:
+        listening.close()
+        return _refuse_settings(error)
 
     def stack_gone() -> None:
         log.info("stack gone, stopping")

@@ -7,7 +7,7 @@ series depends on pools alone. Counts of a pool live with the pool (`pools.PoolS
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -66,14 +66,16 @@ class PoolCounts:
 class RouterCounts:
     """Counts of the whole process."""
 
-    __slots__ = ("catalog_lookups", "misdirected", "refusals", "store_failures", "swaps", "unserved")
+    __slots__ = ("catalog_lookups", "limited", "misdirected", "refusals", "store_failures", "swaps", "unserved")
 
     def __init__(self) -> None:
         self.unserved: dict[int, int] = {}
         """{status: requests answered by the router itself before any pool was chosen}"""
         self.swaps: dict[str, int] = {"table": 0, "catalog": 0}
-        self.refusals: dict[str, int] = {"table": 0, "catalog": 0}
+        self.refusals: dict[str, int] = {"table": 0, "catalog": 0, "access": 0}
         """Documents in the store that were refused, each counted once."""
+        self.limited: Mapping[str, int] = {}
+        """{cause: requests that a limit of a tenant or bot has refused}; kept by the gate."""
         self.store_failures = 0
         self.misdirected = 0
         self.catalog_lookups: dict[str, int] = {"found": 0, "absent": 0, "failed": 0}
@@ -159,6 +161,12 @@ def _router_families(counts: RouterCounts) -> Iterator[Metric]:
         for document, count in values.items():
             family.add_metric([document], count)
         yield family
+    limited = CounterMetricFamily(
+        "botshard_router_limited", "Requests refused by a limit of a tenant or bot", labels=("cause",)
+    )
+    for cause, count in list(counts.limited.items()):
+        limited.add_metric([cause], count)
+    yield limited
     lookups = CounterMetricFamily(
         "botshard_router_catalog_lookups", "Looks into the store for bots that are not known", labels=("result",)
     )

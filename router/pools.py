@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 
 from botshard.sharding.ids import PoolName
@@ -33,10 +33,11 @@ class PoolState:
 class Pools:
     """The pools of the table in force; a pool that left it loses its connections and its metrics."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
+        """`tls`: gives the context for each connection to an https URL; without it, the system's authorities."""
         self._limits = limits
         # Made when the first pool with an https URL is connected to: reading all authorities takes a while.
-        self._tls = cache(ssl.create_default_context)
+        self._tls = tls or cache(ssl.create_default_context)
         self._pools: dict[PoolName, PoolState] = {}
 
     def __getitem__(self, name: PoolName) -> PoolState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,6 +17,8 @@ __all__ = ["Answer", "error_body", "problem_of", "with_error_body"]
 
 _STATUSES: Final[Mapping[type[ShardingError], HTTPStatus]] = {
     errors.UnknownBotError: HTTPStatus.NOT_FOUND,
+    errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    errors.ForbiddenError: HTTPStatus.FORBIDDEN,
     errors.BadRequestError: HTTPStatus.BAD_REQUEST,
     errors.WrongMethodError: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -25,6 +28,7 @@ _STATUSES: Final[Mapping[type[ShardingError], HTTPStatus]] = {
     errors.UnsettledError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogUnreadableError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.LimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.DeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
     errors.ConnectError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LostError: HTTPStatus.BAD_GATEWAY,
@@ -63,6 +67,11 @@ def problem_of(error: ShardingError, /) -> Answer:
     match error:
         case errors.WrongMethodError(allowed=allowed):
             more.append((b"allow", ", ".join(allowed).encode()))
+        case errors.UnauthorizedError():
+            more.append((b"www-authenticate", b'Bearer realm="botshard"'))
+        case errors.LimitedError(retry_after_s=wait_s):
+            # Rounded up: who comes back when it says so is let in.
+            more.append((b"retry-after", b"%d" % max(1, math.ceil(wait_s or 0.0))))
         case TransientError() if status == HTTPStatus.SERVICE_UNAVAILABLE:
             hint_s = error.retry_after_s or _DEFAULT_RETRY_AFTER_S
             more.append((b"retry-after", b"%d" % max(1, round(hint_s))))

@@ -15,6 +15,7 @@ from botshard.http1.answers import CONTINUE, JSON, Answer, line
 from botshard.http1.framing import Framing
 from botshard.http1.whole import WholeBody
 from botshard.sharding.errors import ShardingError, TerminalError
+from router.access.principal import Lease
 from router.asking import Asking
 from router.errors import BodyTimeoutError, ClientGoneError, DeadlineError, NotReadyError, OverloadedError
 from router.heads import POOL, REQUEST_ID, RETRY_AFTER, AnswerHead, ForwardedHead, RequestHead, read_request_head
@@ -50,6 +51,7 @@ class BotRequest(WholeBody):
         "_has_budget",
         "_head",
         "_held_bytes",
+        "_lease",
         "_path",
         "_target",
         "began_s",
@@ -66,6 +68,7 @@ class BotRequest(WholeBody):
         self._path = path
         self._head: RequestHead | None = None
         self._bot: BotRoute | None = None
+        self._lease: Lease | None = None
         self._has_budget = False
         self._allowed_s = 0.0
         self._held_bytes = 0
@@ -92,15 +95,20 @@ class BotRequest(WholeBody):
         front = self._front
         self.began_s = monotonic()
         try:
-            head = self._head = read_request_head(self.headers, self.fields)
+            head = self._head = read_request_head(self.headers, self.fields, front.dropped)
             self.request_id = head.request_id or front.next_id()
+            bot = front.routes.find(self._target.bot)
+            if front.gate is not None and self.error is None:
+                # Before anything is kept of the body, and before it is waited for.
+                lease = self._lease = front.gate.admit(front.gate.who(self.fields), self._target.bot, bot)
+                bot = lease.bot
+            self._bot = bot
             if head.content_length is not None and head.content_length > front.limits.small_body_bytes:
                 self._hold(head.content_length)
         except ShardingError as error:
             self.request_id = self.request_id or front.next_id()
             self.error = self.error or error
             return
-        self._bot = front.routes.find(self._target.bot)
         if self._bot is None and not front.routes.ready:
             missing = NotReadyError("the router has not read a routing table and a catalog yet", retry_after_s=1)
             self.error = self.error or missing
@@ -159,6 +167,7 @@ class BotRequest(WholeBody):
             body_bytes=size if size or self.method == b"POST" else None,
             request_id=self.request_id,
             client=self.link.peer,
+            scheme=self.link.scheme,
         )
         way = self._front.way
         self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body)
@@ -184,6 +193,11 @@ class BotRequest(WholeBody):
         self._allowed_s = budget_s
         self.deadline_s = self.began_s + budget_s
         self.link.watch(self)
+
+    def found(self, bot_id: str, bot: BotRoute, /) -> None:
+        """See `router.asking.Client`."""
+        if self._lease is not None:
+            self._lease.found(bot_id, bot)
 
     def answer(self, head: AnswerHead, connection: Connection, /, *, wrap: bool) -> None:
         """See `router.asking.Client`."""
@@ -309,6 +323,8 @@ class BotRequest(WholeBody):
         """Let go of everything, count, tell."""
         if self._asking is not None:
             self._asking.stop()
+        if self._lease is not None:
+            self._lease.give_back()
         if self._held_bytes:
             self._front.account.give(self._held_bytes)
             self._held_bytes = 0

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import Any
 
@@ -34,8 +35,13 @@ class Server:
         drain_timeout_s: float,
         begin: Callable[[], Awaitable[None]],
         on_stop: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Connections are accepted once `begin` has returned; until then they wait in the socket's queue."""
+        """Connections are accepted once `begin` has returned; until then they wait in the socket's queue.
+
+        `tls`: clients come over TLS.
+        """
+        self._tls = tls
         self._http = Http1Server(
             _with_head(app), recognise=front.recognise, refuse=front.refuse, limits=connection_limits(limits)
         )
@@ -66,7 +72,7 @@ class Server:
             if not beginning.done():
                 beginning.cancel()
             # Also when it is stopped already: what was sent before anybody could know of it is answered.
-            await self._http.listen(sockets)
+            await self._http.listen(sockets, tls=self._tls)
             await stopping
             cut_off = await self._http.drain(self._drain_timeout_s)
         if cut_off:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from botshard.environ import LIFELINE_FD, LOG_FORMATS, LOG_LEVELS, EnvironReader
+from router.access import settings as access
+from router.access.settings import AccessSettings, TlsSettings
 from router.limits import Limits
 
 __all__ = ["VARIABLES", "Settings"]
@@ -28,6 +30,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_ACCESS_LOG": "true: one log line a request (false)",
     "ROUTER_LOG_FORMAT": "text or json (text)",
     "ROUTER_LOG_LEVEL": "debug, info, warning or error (info)",
+    **access.VARIABLES,
 }
 """Every variable and what it means; `docs/router.md` has the same table."""
 
@@ -50,6 +53,8 @@ class Settings:
     """A pipe whose end is the order to end."""
     unknown: tuple[str, ...] = ()
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
+    access: AccessSettings = field(default_factory=AccessSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -72,6 +77,8 @@ class Settings:
             access_log=reader.boolean("ROUTER_ACCESS_LOG", default=False),
             log_as_json=reader.choice("ROUTER_LOG_FORMAT", LOG_FORMATS, "text") == "json",
             log_level=reader.choice("ROUTER_LOG_LEVEL", LOG_LEVELS, "INFO"),
+            access=AccessSettings.read(reader),
+            tls=TlsSettings.read(reader),
             lifeline_fd=reader.fd(LIFELINE_FD),
             unknown=tuple(sorted(name for name in environ if name.startswith("ROUTER_") and name not in VARIABLES)),
         )

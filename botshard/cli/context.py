@@ -22,11 +22,13 @@ from botshard.store.urls import open_store
 
 __all__ = [
     "FOLDER_VARIABLE",
+    "KEY_VARIABLE",
     "STORE_VARIABLE",
     "URL_VARIABLE",
     "Place",
     "Session",
     "Stack",
+    "api_key",
     "find_place",
     "open_place",
     "router_url",
@@ -36,6 +38,8 @@ __all__ = [
 STORE_VARIABLE = "BOTSHARD_STORE"
 FOLDER_VARIABLE = "BOTSHARD_FOLDER"
 URL_VARIABLE = "BOTSHARD_URL"
+KEY_VARIABLE = "BOTSHARD_API_KEY"
+"""An API key, for routers that ask who asks. No option: command lines are seen by others."""
 DEFAULT_FOLDER = Path(".botshard")
 
 
@@ -149,6 +153,17 @@ def router_url(url: str | None, place: Place, environ: Mapping[str, str], /) -> 
     raise RouterUnavailableError(
         f"no stack runs in {place.folder.path}; start one with `botshard up`, or name a router with --url"
     )
+
+
+def api_key(environ: Mapping[str, str], /) -> str:
+    """The key to show to the router; empty where there is none.
+
+    Raises: WrongUsageError for what cannot stand in a header; it is not repeated.
+    """
+    key = environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise WrongUsageError(f"{KEY_VARIABLE}: must be a key or a token, without spaces")
+    return key
 
 
 def _checked_url(url: str) -> str:

@@ -52,6 +52,8 @@ COMMANDS = (
     CommandEntry("apply", "planning", "apply", "Ask the controller for what `plan` showed."),
     CommandEntry("savings", "savings", "savings", "Tell what sharding by family saves in bytes."),
     CommandEntry("predict", "predicting", "predict", "Ask a bot through the router."),
+    CommandEntry("key", "keys", "key", "Make, list and revoke API keys."),
+    CommandEntry("limits", "limits", "limits", "Show and set what tenants and bots may ask."),
     CommandEntry("doctor", "checkup", "doctor", "Check this machine, the store and the stack."),
     CommandEntry("version", "about", "version", "Print the version of botshard."),
 )

@@ -53,7 +53,7 @@ def predict(
 
       botshard predict acme-scores --tensor "x=[[1, 2, 3, 4]]" --url http://127.0.0.1:8080
     """
-    from botshard.cli.context import find_place, router_url
+    from botshard.cli.context import api_key, find_place, router_url
     from botshard.cli.looking import checked_ids
     from botshard.cli.questions import read_inputs
     from botshard.cli.router_client import RouterClient
@@ -62,7 +62,7 @@ def predict(
         raise WrongUsageError("give texts, or - to read them from stdin, or --tensor NAME=JSON for each input")
     bot_id = checked_ids([bot])[0]
     found = router_url(url, find_place(None, folder, os.environ), os.environ)
-    with RouterClient(found, timeout_s=timeout) as router:
+    with RouterClient(found, timeout_s=timeout, api_key=api_key(os.environ)) as router:
         described = router.metadata(bot_id)
         if not described.is_good:
             raise CommandError(_refusal(bot_id, described, router))

@@ -41,8 +41,10 @@ REQUIREMENTS = (
     Requirement(("pydantic",), "2.9"),
     Requirement(("pysimdjson",), "7.0"),
     Requirement(("pyyaml",), "6.0"),
+    Requirement(("cryptography",), "44", "router", purpose="the router"),
     Requirement(("fastapi",), "0.115", "router", purpose="the router"),
     Requirement(("httptools",), "0.6", "router", purpose="the router"),
+    Requirement(("pyjwt",), "2.10.1", "router", purpose="the router"),
     Requirement(("uvloop",), "0.21", "router", purpose="the router"),
     Requirement(("kserve",), "0.21", "runtime", "0.22", "the runtimes are tested with 0.21", "the pools"),
     Requirement(

@@ -59,8 +59,12 @@ class RouterAnswer:
 class RouterClient:
     """Speaks with the router at a URL; usable as a context."""
 
-    def __init__(self, url: str, /, *, timeout_s: float) -> None:
+    def __init__(self, url: str, /, *, timeout_s: float, api_key: str = "") -> None:
+        """`api_key`: for routers that ask who asks."""
         self.url = url
+        self._sent = {"Accept": "application/json", "User-Agent": f"botshard/{botshard.__version__}"}
+        if api_key:
+            self._sent["Authorization"] = f"Bearer {api_key}"
         parts = urlsplit(url)
         self._prefix = parts.path.rstrip("/")
         host = parts.hostname or ""
@@ -111,7 +115,7 @@ class RouterClient:
             raise self._unavailable(error) from error
 
     def _exchange(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> RouterAnswer:
-        sent = {"Accept": "application/json", "User-Agent": f"botshard/{botshard.__version__}", **headers}
+        sent = {**self._sent, **headers}
         started_s = time.perf_counter()
         self._connection.request(method, self._prefix + path, body=body, headers=sent)
         response = self._connection.getresponse()

@@ -28,6 +28,8 @@ __all__ = ["DEFAULT_FOLDER", "down", "up"]
 DEFAULT_FOLDER = Path(".botshard")
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ACCESS_VARIABLE = "ROUTER_ACCESS"
+"""Of the router, which gets it from the environment of this command."""
 _DOWN_POLL_S = 0.05
 
 
@@ -65,9 +67,10 @@ def up(
 
       botshard up --store "s3://bots/prod?endpoint=http://127.0.0.1:9000"
     """
-    if host not in _LOOPBACK and not open_to_network:
+    if host not in _LOOPBACK and not open_to_network and os.environ.get(_ACCESS_VARIABLE, "").lower() != "on":
         raise _refusal(
-            f"{host} can be reached from other machines and nobody is asked who they are: say --open-to-network"
+            f"{host} can be reached from other machines and nobody is asked who they are: say --open-to-network, "
+            f"or have them asked with {_ACCESS_VARIABLE}=on"
         )
     if log_format not in ("text", "json"):
         raise _refusal(f"--log-format is text or json, not {log_format}")

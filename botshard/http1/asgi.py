@@ -114,7 +114,7 @@ class AsgiExchange(Exchange):
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": self.version,
             "method": self.method.decode("ascii"),
-            "scheme": "http",
+            "scheme": self.link.scheme,
             "path": unquote(raw_path.decode("ascii")),
             "raw_path": raw_path,
             "query_string": url.query or b"",

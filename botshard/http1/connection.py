@@ -42,6 +42,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
+        self.scheme = "http"
+        self._can_half_close = True
+        """Over TLS no side can be closed alone: a peer that closes its own is gone."""
         self._queue: deque[Exchange] = deque()
         self._is_advancing = False
         self._reads_paused = False
@@ -66,6 +69,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=self._limits.buffered_answer_bytes)
         self.peer, self.local = _address(transport, "peername"), _address(transport, "sockname")
+        if transport.get_extra_info("sslcontext") is not None:
+            self.scheme = "https"
+            self._can_half_close = False
         self._server.connections.add(self)
         is_draining = self._server.is_draining
         self._be_idle(self._limits.first_request_s if is_draining else self._limits.keep_alive_s)
@@ -89,7 +95,7 @@ class Connection(asyncio.Protocol):
             self._drop(unfinished)
         self._reader.current = None
         self._reader.is_deaf = True
-        if self._queue and not self._is_lingering:
+        if self._queue and not self._is_lingering and self._can_half_close:
             self._gone_at_s = monotonic() + self._limits.half_closed_s
             self._alarm.arm(self._gone_at_s)
             return True
@@ -318,7 +324,8 @@ class Connection(asyncio.Protocol):
         self._reader.is_deaf = True
         if linger and not self._has_eof:
             self._is_lingering = True
-            self._transport.write_eof()
+            if self._can_half_close:
+                self._transport.write_eof()
             if self._reads_paused:
                 self._reads_paused = False
                 self._transport.resume_reading()

@@ -24,6 +24,8 @@ class Link(Protocol):
 
     peer: tuple[str, int] | None
     local: tuple[str, int] | None
+    scheme: str
+    """`https` where the connection is encrypted, else `http`."""
     is_closing: bool
     out: Outflow
     """Whether the peer reads; once it does again, the exchange's `resumed` is called."""

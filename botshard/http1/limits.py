@@ -26,6 +26,8 @@ class Limits:
     """Of answers that the peer has not read yet, before answering pauses."""
     keep_alive_s: float = 75.0
     """An idle connection; longer than clients and gateways keep one, so that the server never closes first."""
+    handshake_timeout_s: float = 10.0
+    """Of a connection over TLS, before its first request."""
     head_timeout_s: float = 20.0
     """From the first byte of a head to its last; more is 408."""
     body_timeout_s: float = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from typing import Final
 
@@ -44,11 +45,14 @@ class Http1Server:
         self._listeners: list[tuple[asyncio.Server, socket.socket]] = []
         self._empty = asyncio.Event()
 
-    async def listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept on sockets that are bound; they are closed by `drain`."""
+    async def listen(self, sockets: Sequence[socket.socket], *, tls: ssl.SSLContext | None = None) -> None:
+        """Accept on sockets that are bound, with `tls` over TLS; they are closed by `drain`."""
         for sock in sockets:
             sock.setblocking(False)
-            server = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=_BACKLOG)
+            handshake_s = None if tls is None else self.limits.handshake_timeout_s
+            server = await self.loop.create_server(
+                lambda: Connection(self), sock=sock, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
+            )
             self._listeners.append((server, sock))
 
     def abort(self) -> None:

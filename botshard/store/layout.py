@@ -11,6 +11,8 @@ reports/<pool>/<replica>.json what one replica says of itself
 costs/<pool>/<replica>.json   what bots have cost it
 controller/status.json        what the shard controller says of itself
 controller/intents.json       what an operator asks of it beyond pool groups
+access/keys.json              API keys by their digests: who may ask which tenant's bots
+access/limits.json            how much a tenant and a bot may be asked
 ```
 """
 
@@ -23,6 +25,8 @@ from botshard.sharding.hashing import bot_hash, catalog_object_index
 from botshard.sharding.ids import BotId, PoolName, check_label
 
 __all__ = [
+    "ACCESS_KEYS",
+    "ACCESS_LIMITS",
     "ARTIFACTS_PREFIX",
     "BACKBONES_PREFIX",
     "BLOBS_PREFIX",
@@ -56,6 +60,8 @@ BACKBONES_PREFIX = "backbones/"
 REPORTS_PREFIX = "reports/"
 CONTROLLER_STATUS = "controller/status.json"
 CONTROLLER_INTENTS = "controller/intents.json"
+ACCESS_KEYS = "access/keys.json"
+ACCESS_LIMITS = "access/limits.json"
 
 CATALOG_OBJECTS = tuple(f"{index:02x}" for index in range(256))
 """Names of the catalog's objects, as the head lists them."""

@@ -33,12 +33,14 @@ def pool(ordinal: int = 0, key: FamilyKey = REALTIME) -> PoolName:
     return pool_name(key.group, family_id(key), ordinal)
 
 
-def bot_entry(name: str, key: FamilyKey = REALTIME, *, version: int = 1, retired: bool = False) -> Bot:
+def bot_entry(
+    name: str, key: FamilyKey = REALTIME, *, version: int = 1, retired: bool = False, tenant: str = "acme"
+) -> Bot:
     """A catalog entry."""
     versions = tuple(
         Version(VersionNumber(number), f"{number:064x}", 1000, key, 1_700_000_000) for number in range(1, version + 1)
     )
-    return Bot(BotId(name), TenantId("acme"), versions, retired=retired)
+    return Bot(BotId(name), TenantId(tenant), versions, retired=retired)
 
 
 class Fleet:
@@ -54,9 +56,16 @@ class Fleet:
     def url(self) -> str:
         return f"file://{self.folder}"
 
-    def publish_bots(self, *names: str, key: FamilyKey = REALTIME, version: int = 1, retired: bool = False) -> None:
+    def publish_bots(
+        self,
+        *names: str,
+        key: FamilyKey = REALTIME,
+        version: int = 1,
+        retired: bool = False,
+        tenant: str = "acme",
+    ) -> None:
         def edit_of(name: str) -> Edit:
-            return lambda _: bot_entry(name, key, version=version, retired=retired)
+            return lambda _: bot_entry(name, key, version=version, retired=retired, tenant=tenant)
 
         CatalogStore(self.store).change_many({BotId(name): edit_of(name) for name in names})
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import httpx
 
+from router.access.settings import AccessSettings, TlsSettings
 from router.limits import Limits
 from router.main import Router, assemble, serve
 from router.settings import Settings
@@ -25,10 +27,11 @@ class RunningRouter:
     parts: Router
     port: int
     client: httpx.AsyncClient
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def infer(self, bot: str, body: bytes = b'{"inputs":[]}', **headers: str) -> httpx.Response:
         """Ask a bot; `x_y="1"` becomes the header `x-y: 1`."""
@@ -48,15 +51,24 @@ class RunningRouter:
 
 @contextlib.asynccontextmanager
 async def running_router(
-    fleet: Fleet, *, limits: Limits | None = None, poll_interval_s: float = 0.05, access_log: bool = False
+    fleet: Fleet,
+    *,
+    limits: Limits | None = None,
+    poll_interval_s: float = 0.05,
+    access_log: bool = False,
+    access: AccessSettings | None = None,
+    tls: TlsSettings | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> AsyncIterator[RunningRouter]:
-    """A router over the fleet's store, stopped at the end."""
+    """A router over the fleet's store, stopped at the end; `trust`: the client's side where it has TLS."""
     settings = Settings(
         store_url=fleet.url,
         poll_interval_s=poll_interval_s,
         limits=limits or Limits(),
         drain_timeout_s=1.0,
         access_log=access_log,
+        access=access or AccessSettings(),
+        tls=tls or TlsSettings(),
     )
     parts = assemble(settings, fleet.store)
     listening = socket.create_server(("127.0.0.1", 0))
@@ -65,8 +77,10 @@ async def running_router(
     serving = asyncio.create_task(serve(parts, listening, on_ready=ready.set))
     await ready.wait()
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20.0) as client:
-            yield RunningRouter(parts, port, client)
+        scheme = "http" if trust is None else "https"
+        verify = trust if trust is not None else True
+        async with httpx.AsyncClient(base_url=f"{scheme}://127.0.0.1:{port}", timeout=20.0, verify=verify) as client:
+            yield RunningRouter(parts, port, client, scheme)
     finally:
         parts.server.stop()
         await serving
