@@ -6,6 +6,7 @@ import logging
 import secrets
 from itertools import count
 from time import monotonic
+from typing import Protocol
 
 from botshard.http1.answers import Answer, line
 from botshard.logs import fields
@@ -17,13 +18,36 @@ from router.forwarding import Forwarding
 from router.heads import EPOCH, REQUEST_ID, dropped_with
 from router.limits import BodyAccount, Limits
 from router.metrics import Outcome, RouterCounts
+from router.pools import PoolState
 from router.refusals import RefusalLog
 from router.request import BotRequest
 from router.targets import Target, read_request_target
 
-__all__ = ["Front"]
+__all__ = ["Ended", "Front"]
 
 _NOBODY = Target("", versioned=False)
+
+
+class Ended(Protocol):
+    """A request, whatever it came over, as what is counted and told of it at its end."""
+
+    method: bytes
+    target: bytes
+    began_s: float
+    request_id: bytes
+    status: int
+    """Of HTTP, also where it came over gRPC; 0: the client got no answer."""
+    error: Exception | None
+
+    @property
+    def pool(self) -> PoolState | None:
+        """That was asked last."""
+        ...
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the head of an answer went to the client that is not whole yet."""
+        ...
 
 
 class Front:
@@ -87,7 +111,7 @@ class Front:
 
     # ── what is counted and told ──────────────────────────────────────────────────────────────────────────────────────
 
-    def ended(self, request: BotRequest, /) -> None:
+    def ended(self, request: Ended, /) -> None:
         """A request is over, however."""
         took_s = monotonic() - request.began_s
         pool, error = request.pool, request.error
@@ -104,7 +128,7 @@ class Front:
     def _count_unserved(self, status: int) -> None:
         self._counts.unserved[status] = self._counts.unserved.get(status, 0) + 1
 
-    def _tell(self, request: BotRequest, error: Exception | None, took_s: float) -> None:
+    def _tell(self, request: Ended, error: Exception | None, took_s: float) -> None:
         """One line: of every request where that is wanted, of those that failed here in any case."""
         event = fields(
             method=request.method.decode(),

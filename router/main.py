@@ -11,7 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -25,7 +25,7 @@ from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from router.access.assembly import make_access
-from router.access.openness import refuse_open
+from router.access.openness import refuse_open, refuse_open_host
 from router.app import make_app
 from router.following import Following
 from router.forwarding import Forwarding
@@ -36,6 +36,9 @@ from router.pools import Pools
 from router.serving import Server, listening_socket
 from router.settings import Settings
 from router.table import Routes
+
+if TYPE_CHECKING:
+    from router.rpc.server import RouterRpcServer
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
@@ -90,6 +93,8 @@ class Router:
     counts: RouterCounts
     account: BodyAccount
     server: Server
+    rpc: RouterRpcServer | None
+    """The gRPC port."""
 
 
 def assemble(
@@ -139,7 +144,24 @@ def assemble(
         on_stop=on_stop,
         tls=access.listening,
     )
-    return Router(routes, pools, following, counts, account, server)
+    server.besides = rpc = _rpc_server(settings, front, share_port=workers > 1)
+    return Router(routes, pools, following, counts, account, server, rpc)
+
+
+def _rpc_server(settings: Settings, front: Front, *, share_port: bool) -> RouterRpcServer | None:
+    """The gRPC port; what it needs is imported only where there is one."""
+    if not settings.grpc_port:
+        return None
+    from router.rpc.server import RouterRpcServer
+    from router.rpc.tls import server_credentials
+
+    return RouterRpcServer(
+        front,
+        host=settings.host,
+        port=settings.grpc_port,
+        share_port=share_port,
+        credentials=server_credentials(settings.tls),
+    )
 
 
 async def serve(router: Router, listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -171,6 +193,8 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         return _EXIT_WORLD
     try:
         refuse_open(listening, settings.access)
+        if settings.grpc_port:
+            refuse_open_host(settings.host, settings.access)
     except InvalidDocumentError as error:
         listening.close()
         return _refuse_settings(error)
@@ -186,7 +210,9 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
-        log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
+        grpc = {} if router.rpc is None else {"grpc_port": router.rpc.bound_port}
+        event = fields(host=host, port=port, **grpc, store=store.url, ready=router.routes.ready)
+        log.info("router serves", extra=event)
         notifier.ready()
 
     try:
@@ -201,7 +227,12 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
 
     if settings.lifeline_fd is not None:
         watch_lifeline(settings.lifeline_fd, stack_gone)
-    await serve(router, listening, on_ready=ready)
+    try:
+        await serve(router, listening, on_ready=ready)
+    except OSError as error:
+        where = f"{settings.host}:{settings.grpc_port}"
+        log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
+        return _EXIT_WORLD
     notifier.close()
     log.info("router stopped")
     return 0

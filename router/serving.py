@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from botshard.http1.asgi import Application, Receive, Scope, Send
 from botshard.http1.limits import Limits as ConnectionLimits
@@ -18,9 +18,23 @@ from botshard.logs import fields
 from router.front import Front
 from router.limits import Limits
 
-__all__ = ["Server", "listening_socket"]
+__all__ = ["Besides", "Server", "listening_socket"]
 
 _BACKLOG = 2048
+
+
+class Besides(Protocol):
+    """Another port of the router, which begins and ends with the first."""
+
+    def listen(self) -> None:
+        """Bind and begin. Raises: OSError."""
+
+    def abort(self) -> None:
+        """End at once what is in flight."""
+
+    async def stop(self, grace_s: float, /) -> int:
+        """Take nothing new, answer what is in flight; how much was cut off after `grace_s`."""
+        ...
 
 
 class Server:
@@ -41,6 +55,8 @@ class Server:
 
         `tls`: clients come over TLS.
         """
+        self.besides: Besides | None = None
+        """What listens too; set before the router serves."""
         self._tls = tls
         self._http = Http1Server(
             _with_head(app), recognise=front.recognise, refuse=front.refuse, limits=connection_limits(limits)
@@ -59,6 +75,8 @@ class Server:
         """Finish what is under way, then end; told twice: end now."""
         if self._stopping.is_set():
             self._http.abort()
+            if self.besides is not None:
+                self.besides.abort()
             return
         self._stopping.set()
         self._on_stop()
@@ -73,11 +91,19 @@ class Server:
                 beginning.cancel()
             # Also when it is stopped already: what was sent before anybody could know of it is answered.
             await self._http.listen(sockets, tls=self._tls)
+            if self.besides is not None:
+                self.besides.listen()
             await stopping
-            cut_off = await self._http.drain(self._drain_timeout_s)
+            cut_off = await self._drain()
         if cut_off:
             event = fields(connections=cut_off, after_s=self._drain_timeout_s)
             logging.getLogger("router").warning("requests cut off at the end", extra=event)
+
+    async def _drain(self) -> int:
+        grace_s = self._drain_timeout_s
+        if self.besides is None:
+            return await self._http.drain(grace_s)
+        return sum(await asyncio.gather(self._http.drain(grace_s), self.besides.stop(grace_s)))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_HOST": "address to listen on (127.0.0.1)",
     "ROUTER_PORT": "port to listen on (8080); 0: any free one, which the log names",
     "ROUTER_LISTEN_FD": "an inherited listening socket, instead of host and port",
+    "ROUTER_GRPC_PORT": "port for gRPC, on the same address (0); 0: no gRPC",
     "ROUTER_POLL_INTERVAL_S": "seconds between polls of the store (0.5 for a folder, 1 for S3)",
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
     "ROUTER_MAX_HELD_BODIES": "bytes of request bodies held at once, small ones not counted (256Mi)",
@@ -43,6 +44,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     listen_fd: int | None = None
+    grpc_port: int = 0
+    """0: no gRPC."""
     poll_interval_s: float = _DEFAULT_POLL_FILE_S
     limits: Limits = field(default_factory=Limits)
     drain_timeout_s: float = 30.0
@@ -71,6 +74,7 @@ class Settings:
             host=reader.text("ROUTER_HOST", "127.0.0.1"),
             port=reader.integer("ROUTER_PORT", 8080, at_least=0, at_most=65_535),
             listen_fd=reader.fd("ROUTER_LISTEN_FD"),
+            grpc_port=reader.integer("ROUTER_GRPC_PORT", 0, at_least=0, at_most=65_535),
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
             drain_timeout_s=reader.seconds("ROUTER_DRAIN_TIMEOUT_S", 30.0, at_least=0.0, at_most=3600.0),

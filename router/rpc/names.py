@@ -13,13 +13,12 @@ from router.errors import BadRequestError
 
 __all__ = ["Names", "read_names"]
 
-_VARINT: Final = 0
-_EIGHT_BYTES: Final = 1
 _DELIMITED: Final = 2
-_FOUR_BYTES: Final = 5
-_MODEL: Final = 1
-_VERSION: Final = 2
 _ID: Final = 3
+"""The last of the fields that are read: model_name, model_version, id."""
+_MORE: Final = 0x80
+"""In a byte of a number: another one follows."""
+_MIN_TAG: Final = 1 << 3
 _MAX_TAG: Final = (1 << 32) - 1
 _MAX_VARINT_BYTES: Final = 10
 _MAX_TAG_BYTES: Final = 5
@@ -44,43 +43,52 @@ def read_names(message: bytes, /) -> Names:
     size, at = len(message), 0
     try:
         while at < size:
-            tag = message[at]
-            if tag < 0x80:
+            number, kind, at = _tag(message, at)
+            if kind != _DELIMITED:
+                at = _past(message, at, kind)
+                continue
+            length = message[at]
+            if length < _MORE:
                 at += 1
             else:
-                tag, at = _varint(message, at, _MAX_TAG_BYTES)
-                if tag > _MAX_TAG:
-                    raise _malformed("a field's number is too large")
-            number, kind = tag >> 3, tag & 7
-            if not number:
-                raise _malformed("a field has the number 0")
-            if kind == _DELIMITED:
-                length = message[at]
-                if length < 0x80:
-                    at += 1
-                else:
-                    length, at = _varint(message, at, _MAX_VARINT_BYTES)
-                end = at + length
-                if end > size:
-                    raise _malformed("it ends in the middle of a field")
-                if number <= _ID:
-                    found[number - 1] = message[at:end]
-                at = end
-            elif kind == _VARINT:
-                _, at = _varint(message, at, _MAX_VARINT_BYTES)
-            elif kind == _EIGHT_BYTES:
-                at += 8
-            elif kind == _FOUR_BYTES:
-                at += 4
-            else:
-                raise _malformed(f"a field is of the kind {kind}")
-        if at > size:
-            raise _malformed("it ends in the middle of a field")
-        return Names(*[value.decode() for value in found])
+                length, at = _varint(message, at, _MAX_VARINT_BYTES)
+            end = at + length
+            if end > size:
+                raise _cut_off()
+            if number <= _ID:
+                found[number - 1] = message[at:end]
+            at = end
+        if at == size:
+            return Names(*[value.decode() for value in found])
     except IndexError:
-        raise _malformed("it ends in the middle of a field") from None
+        raise _cut_off() from None
     except UnicodeDecodeError:
         raise _malformed("a name in it is not UTF-8") from None
+    raise _cut_off()
+
+
+def _tag(message: bytes, at: int) -> tuple[int, int, int]:
+    """A field's number and kind, and where it goes on."""
+    tag = message[at]
+    if tag < _MORE:
+        at += 1
+    else:
+        tag, at = _varint(message, at, _MAX_TAG_BYTES)
+    if not _MIN_TAG <= tag <= _MAX_TAG:
+        raise _malformed("a field has a number that there is not")
+    return tag >> 3, tag & 7, at
+
+
+def _past(message: bytes, at: int, kind: int) -> int:
+    """Where a field ends that is no text, message or bytes."""
+    match kind:
+        case 0:
+            return _varint(message, at, _MAX_VARINT_BYTES)[1]
+        case 1:
+            return at + 8
+        case 5:
+            return at + 4
+    raise _malformed(f"a field is of the kind {kind}")
 
 
 def _varint(message: bytes, at: int, most_bytes: int) -> tuple[int, int]:
@@ -89,13 +97,17 @@ def _varint(message: bytes, at: int, most_bytes: int) -> tuple[int, int]:
     for _ in range(most_bytes):
         byte = message[at]
         at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        value |= (byte & (_MORE - 1)) << shift
+        if byte < _MORE:
             if value >= 1 << 64:
                 break
             return value, at
         shift += 7
     raise _malformed("a number is too long")
+
+
+def _cut_off() -> BadRequestError:
+    return _malformed("it ends in the middle of a field")
 
 
 def _malformed(why: str) -> BadRequestError:

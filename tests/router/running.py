@@ -59,6 +59,7 @@ async def running_router(
     access: AccessSettings | None = None,
     tls: TlsSettings | None = None,
     trust: ssl.SSLContext | None = None,
+    grpc_port: int = 0,
 ) -> AsyncIterator[RunningRouter]:
     """A router over the fleet's store, stopped at the end; `trust`: the client's side where it has TLS."""
     settings = Settings(
@@ -67,6 +68,7 @@ async def running_router(
         limits=limits or Limits(),
         drain_timeout_s=1.0,
         access_log=access_log,
+        grpc_port=grpc_port,
         access=access or AccessSettings(),
         tls=tls or TlsSettings(),
     )
