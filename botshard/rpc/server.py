@@ -67,6 +67,7 @@ class RpcServer:
         self._core.register_completion_queue(self._queue)
         self._lock = threading.Lock()
         self._is_stopping = False
+        self._is_aborted = False
         self._happened: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._is_woken = False
         self._begun: list[UnaryCall] = []
@@ -90,8 +91,9 @@ class RpcServer:
         return port
 
     def abort(self) -> None:
-        """End all calls at once; `stop` returns then."""
-        if self._thread is not None:
+        """End all calls at once, those that `stop` waits for or will wait for."""
+        self._is_aborted = True
+        if self._is_stopping and not self._stopped.done():
             self._core.cancel_all_calls()
 
     async def stop(self, grace_s: float, /) -> bool:
@@ -105,7 +107,7 @@ class RpcServer:
             task.cancel()
         answered = True
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(0.0 if self._is_aborted else grace_s):
                 await asyncio.shield(self._stopped)
         except TimeoutError:
             answered = False

@@ -151,7 +151,8 @@ async def test_whoever_watches_is_told_of_the_end(fleet: Fleet) -> None:
         watch = rpc.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
         seen = [HealthCheckResponse.FromString(await watch.read()).status]
         rpc.router.parts.server.stop()
-        seen += [HealthCheckResponse.FromString(message).status async for message in watch]
+        while (message := await watch.read()) is not grpc.aio.EOF:
+            seen.append(HealthCheckResponse.FromString(message).status)
     assert seen == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING]
 
 
