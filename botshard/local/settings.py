@@ -88,6 +88,8 @@ class StackSettings:
     """Address of the router; pools always listen on loopback only."""
     port: int = 8080
     """Port of the router; 0 lets the system choose."""
+    grpc_port: int = 0
+    """The router's port for gRPC; 0: no gRPC."""
     cache_bytes: int | None = None
     """Bound on the artifacts in `folder.cache`; None: none."""
     log_format: str = "text"
@@ -105,6 +107,7 @@ class StackSettings:
                 "group_files": [str(path) for path in self.group_files],
                 "host": self.host,
                 "port": self.port,
+                "grpc_port": self.grpc_port,
                 "cache_bytes": self.cache_bytes,
                 "log_format": self.log_format,
                 "log_level": self.log_level,
