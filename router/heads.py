@@ -15,7 +15,15 @@ from botshard.oip import headers as names
 from router.errors import BadRequestError
 from router.upstream import Headers
 
-__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "dropped_with", "read_answer_head", "read_request_head"]
+__all__ = [
+    "AnswerHead",
+    "ForwardedHead",
+    "RequestHead",
+    "dropped_with",
+    "forwarded_line",
+    "read_answer_head",
+    "read_request_head",
+]
 
 EPOCH: Final = names.EPOCH.encode()
 POOL: Final = names.POOL.encode()
@@ -136,12 +144,8 @@ class ForwardedHead(NamedTuple):
     ) -> ForwardedHead:
         """The head for a request that came over `scheme` and whose body has `body_bytes`; None: it has no body."""
         length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
-        lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
-            head.lines,
-            request_id,
-            _forwarded(head, client, scheme),
-            length,
-        )
+        forwarded = forwarded_line(head, client, scheme)
+        lines = b"%bx-request-id: %b\r\n%b%b" % (head.lines, request_id, forwarded, length)
         return cls(method, path, lines)
 
     def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
@@ -157,10 +161,10 @@ class ForwardedHead(NamedTuple):
         )
 
 
-def _forwarded(head: RequestHead, client: tuple[str, int] | None, scheme: str) -> bytes:
+def forwarded_line(head: RequestHead, client: tuple[str, int] | None, scheme: str, /) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
     hop = _hop(client[0] if client else "unknown", head.host, scheme)
-    return head.forwarded + b", " + hop if head.forwarded else hop
+    return b"forwarded: %b\r\n" % (head.forwarded + b", " + hop if head.forwarded else hop)
 
 
 @lru_cache(1024)

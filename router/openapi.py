@@ -12,8 +12,11 @@ __all__ = ["describe_bot_paths"]
 _ERROR: Final = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
 _ERRORS: Final = {
     "400": "The request is wrong; the text names the tensor",
+    "401": "Where it is asked who asks: nothing good says so",
+    "403": "Who asks has not the role for it",
     "404": "There is no such bot",
     "413": "The body is larger than the limit",
+    "429": "A limit of the tenant or the bot is reached; Retry-After says when to ask again",
     "503": "No pool can answer now; Retry-After says when to ask again",
     "504": "No answer within the time limit",
 }

@@ -14,6 +14,7 @@ from botshard.http1.connection import Connection
 from botshard.http1.exchange import Refuse
 from botshard.http1.hot import Recognise
 from botshard.http1.limits import Limits
+from botshard.http1.shortcut import Shortcut
 
 __all__ = ["Http1Server"]
 
@@ -40,8 +41,12 @@ class Http1Server:
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
+        self.shortcut: Shortcut | None = None
+        """Is offered what comes between requests; None: the parser reads all."""
         self.connections: set[Connection] = set()
         self.is_draining = False
+        self.scheme = "http"
+        """Over `https` no side of a connection can be closed alone: a peer that closes its own is gone."""
         self._listeners: list[tuple[asyncio.Server, socket.socket]] = []
         self._empty = asyncio.Event()
 
@@ -49,6 +54,7 @@ class Http1Server:
         """Accept on sockets that are bound, with `tls` over TLS; they are closed by `drain`."""
         for sock in sockets:
             sock.setblocking(False)
+            self.scheme = "http" if tls is None else "https"
             handshake_s = None if tls is None else self.limits.handshake_timeout_s
             server = await self.loop.create_server(
                 lambda: Connection(self), sock=sock, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=handshake_s
@@ -72,6 +78,7 @@ class Http1Server:
         Only this process's end of the sockets is closed: others that share them go on accepting.
         """
         self.is_draining = True
+        self.shortcut = None
         for server, sock in self._listeners:
             server.close()
             sock.close()

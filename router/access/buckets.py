@@ -21,7 +21,7 @@ _SMOOTHING: Final = 0.2
 _LOOKED_AT: Final = 8
 """Buckets that are looked at for one to forget."""
 _FORGOTTEN_AT_ONCE: Final = 2
-"""At most, for each that is new: more than one, so that what too many requests in flight have left is caught up with."""
+"""For each that is new, at most: more than one, so that what many requests in flight have left is caught up with."""
 
 
 class Bucket:

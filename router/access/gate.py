@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from botshard.sharding.errors import ShardingError
 from botshard.store.access_keys import AccessKeys, Role
 from botshard.store.access_limits import AccessLimits
 from botshard.store.documents import DocumentFollower
 from router.access.keys import KeyRing
 from router.access.limiter import Limiter
 from router.access.principal import Lease, Principal, owned_by
-from router.errors import ForbiddenError, UnauthorizedError
+from router.errors import ForbiddenError, LimitedError, UnauthorizedError
 from router.table import BotRoute
 
 if TYPE_CHECKING:
@@ -90,6 +91,21 @@ class Gate:
         if bot is not None and not owned_by(principal, bot):
             bot = None  # looked for in the store as an unknown one is, and then denied in the same words
         return self._let_in(principal, None if bot is None else bot_id, bot)
+
+    def admit_quietly(self, principal: Principal, bot_id: str, bot: BotRoute, /) -> Lease | None:
+        """As `admit`, for who goes another way where it is refused, and is refused there again: None, and not counted.
+
+        Takes nothing for a bot that is another tenant's: the other way takes for it what an unknown one costs.
+        """
+        if not owned_by(principal, bot):
+            return None
+        try:
+            return self.admit(principal, bot_id, bot)
+        except LimitedError as error:
+            self._limiter.limited[error.cause] -= 1
+            return None
+        except ShardingError:
+            return None
 
     def admit_to_listings(self, principal: Principal, /) -> Lease:
         """Let a request in that is about no bot but about all that somebody may see; raises as `admit`."""

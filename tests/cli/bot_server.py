@@ -30,6 +30,8 @@ class BotServer:
     def __init__(self) -> None:
         self.requests: list[str] = []
         """Method and path of each request, in their order."""
+        self.credentials: list[str | None] = []
+        """What each request has said of who asks."""
         self.batches: list[int] = []
         """Rows of each question to `echo`."""
         self.is_ready = True
@@ -127,6 +129,7 @@ def _handler_of(server: BotServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            server.credentials.append(self.headers["authorization"])
             status, headers, data = server.answer(self.command, self.path, body)
             try:
                 self.send_response(status)

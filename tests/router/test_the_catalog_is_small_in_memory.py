@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 from botshard.sharding.hashing import bot_hash, family_id
+from botshard.sharding.ids import TenantId
 from botshard.store.catalog_follower import CatalogFollower
-from router.table import BotRoute, Routes, hash_of
+from router.table import BotRoute, Routes, hash_of, is_of, tag_of
 from tests.catalogs import bytes_a_bot, make_bots, write_catalog
 from tests.router.fleet import REALTIME, SLEEPY, Fleet, bot_entry
 from tests.router.running import running_router
@@ -26,6 +29,25 @@ def test_a_router_holds_a_bot_in_a_hundred_bytes(fleet: Fleet) -> None:
 
     assert len(routes.bots) == 20_000
     assert held_bytes <= 100
+
+
+def test_a_bot_takes_no_more_where_it_is_known_whose_it_is(fleet: Fleet) -> None:
+    """Each bot of a tenant of its own: the tenants are in the routes' numbers, for which Python takes the same room."""
+    names = [f"bot-{number}" for number in range(2000)]
+    plain, owned = Routes(), Routes(tenants=True)
+    for name in names:
+        bot = bot_entry(name, tenant=f"tenant-of-{name}")
+        without, having = plain.served.keep(bot, bot_hash(name)), owned.served.keep(bot, bot_hash(name))
+        assert without is not None
+        assert having is not None
+        assert (hash_of(having), owned.served.of(having)) == (bot_hash(name), plain.served.of(without))
+        assert is_of(having, tag_of(TenantId(f"tenant-of-{name}")))
+        assert not is_of(having, tag_of(TenantId("tenant-of-bot")))
+        assert sys.getsizeof(having) <= 48  # as much as the 36 of others are given, in steps of 16
+    later = owned.served.keep(bot_entry("bot-0", version=300), bot_hash("bot-0"))
+    assert later is not None
+    assert sys.getsizeof(later) <= 48
+    assert len(owned.served.families) == 2
 
 
 def test_a_route_says_what_its_entry_says() -> None:

@@ -32,7 +32,7 @@ def limiter(limits: AccessLimits, *, workers: int = 1, most: int = 100) -> Limit
 def test_no_window_lets_more_in_than_its_burst_and_rate(
     gaps_s: list[float], rate_per_s: float, burst: int, start_s: float
 ) -> None:
-    """In any stretch of time at most burst and its length times the rate; and what is refused is let in after the wait told."""
+    """In any time at most the burst and the time times the rate; and what is refused is let in after the wait told."""
     bucket = Bucket(Limit(rate_per_s, burst))
     now_s, let_in = start_s, []
     for gap_s in gaps_s:
