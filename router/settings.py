@@ -44,8 +44,6 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     listen_fd: int | None = None
-    grpc_port: int = 0
-    """0: no gRPC."""
     poll_interval_s: float = _DEFAULT_POLL_FILE_S
     limits: Limits = field(default_factory=Limits)
     drain_timeout_s: float = 30.0
@@ -58,6 +56,8 @@ class Settings:
     """Variables that start like ours and are not: misspelt, or put there by Kubernetes for a Service named `router`."""
     access: AccessSettings = field(default_factory=AccessSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
+    grpc_port: int = 0
+    """0: no gRPC."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from tests.oip.grpc_messages import infer_request, read_answer
 ROW = Tensor.of("x", np.array([[1.0, 2.0, 3.0, 4.0]], np.float32))
 
 
-def _ask(served: Served, message: bytes, bot: str = "linear", **headers: str) -> tuple[int, dict[str, str], bytes]:
+def _ask(served: Served, message: bytes, bot: str = "linear", **headers: str) -> tuple[int, Mapping[str, str], bytes]:
     more = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = served.replica.request("POST", f"/v2/models/{bot}/infer", message, {"content-type": MESSAGE, **more})
     return answer.status, answer.headers, answer.body

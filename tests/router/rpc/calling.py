@@ -99,6 +99,6 @@ def answer_of(bot: str, *raw: bytes) -> bytes:
     return message
 
 
-def message_answer(message: bytes, /, **headers: str) -> bytes:
+def message_answer(message: bytes, /) -> bytes:
     """What a pool of ours answers to a message, as bytes of HTTP/1.1."""
-    return plain(message, content_type=MESSAGE, x_botshard_epoch="1", x_botshard_bot_version="1", **headers)
+    return plain(message, content_type=MESSAGE, x_botshard_epoch="1", x_botshard_bot_version="1")

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -78,7 +79,7 @@ async def test_the_clients_of_others_work_unchanged(pools: tuple[Fleet, Replica,
     """Triton's, in threads of its own, and gRPC's own without any description of the service."""
     rows = np.random.default_rng(3).normal(size=(500, 4)).astype(np.float32)
 
-    def ask(port: int) -> np.ndarray:
+    def ask(port: int) -> Any:
         with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
             tensor = tritonclient.grpc.InferInput("x", list(rows.shape), "FP32")
             tensor.set_data_from_numpy(rows)
