@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,11 +22,13 @@ import uvloop
 from benchmarks.grpc_load import run_calls
 from benchmarks.grpc_servers import INFER
 from benchmarks.http_load import Load
-from benchmarks.proxies import NAMES, Proxy, free_port, load_core, publish_fleet, running
+from benchmarks.proxies import NAMES, Proxy, find_program, free_port, load_core, publish_fleet, running
 from benchmarks.report import Row, parser, publish
 from botshard.oip.grpc_schema import message_class
 from botshard.oip.headers import MESSAGE
 from botshard.rpc.server import RpcServer
+
+__all__ = ["ENVOY"]
 
 _ANSWER: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: " + MESSAGE.encode() + b"\r\nx-botshard-epoch: 1\r\ncontent-length: %d\r\n\r\n"
@@ -35,7 +36,7 @@ _ANSWER: Final = (
 _CLOCK_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _CHANNELS: Final = 8
 _CALLERS: Final = 8
-_ENVOY: Final = """
+ENVOY: Final = """
 static_resources:
   listeners:
   - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
@@ -65,6 +66,7 @@ static_resources:
       - lb_endpoints:
         - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream}}}}}}}
 """
+"""A proxy for gRPC: HTTP/2 without TLS both ways."""
 
 
 class _Http(asyncio.Protocol):
@@ -127,10 +129,10 @@ def _proxies(folder: Path, http_port: int, grpc_port: int) -> list[Proxy]:
         "ROUTER_LOG_LEVEL": "warning",
     }
     found = [Proxy("router", [sys.executable, "-m", "router"], environ, port)]
-    envoy = shutil.which("envoy")
+    envoy = find_program("envoy")
     if envoy is not None:
         port, file = free_port(), folder / "envoy.yaml"
-        file.write_text(_ENVOY.format(port=port, upstream=grpc_port))
+        file.write_text(ENVOY.format(port=port, upstream=grpc_port))
         found.append(Proxy("envoy", [envoy, "-c", str(file), "--concurrency", "1", "-l", "critical"], {}, port))
     return found
 

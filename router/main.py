@@ -210,7 +210,7 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
-        grpc = {} if router.rpc is None else {"grpc_port": router.rpc.bound_port}
+        grpc = {"grpc_port": settings.grpc_port} if settings.grpc_port else {}
         event = fields(host=host, port=port, **grpc, store=store.url, ready=router.routes.ready)
         log.info("router serves", extra=event)
         notifier.ready()
