@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
-from tritonclient.grpc.aio import InferenceServerClient, InferInput
 
 from botshard.oip.grpc_schema import SERVICE
 from botshard.oip.headers import MESSAGE
@@ -154,29 +153,6 @@ async def test_whoever_watches_is_told_of_the_end(fleet: Fleet) -> None:
         while (message := await watch.read()) is not grpc.aio.EOF:
             seen.append(HealthCheckResponse.FromString(message).status)
     assert seen == [HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING]
-
-
-async def test_tritons_client_works_unchanged(fleet: Fleet) -> None:
-    """Its asynchronous client for gRPC, with a tensor of numbers there and back."""
-
-    async def answer(call: Call) -> None:
-        from tests.router.rpc.calling import Request, Response
-
-        request = Request.FromString(call.body)
-        response = Response(model_name="bot", model_version="1", raw_output_contents=request.raw_input_contents)
-        response.outputs.add(name="y", datatype="FP32", shape=[2, 3])
-        await call.write(message_answer(response.SerializeToString()))
-
-    numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
-    fleet.publish_bots("bot")
-    async with upstream(answer) as server:
-        fleet.publish_table(server.url)
-        async with rpc_router(fleet) as rpc, InferenceServerClient(f"127.0.0.1:{rpc.port}") as client:
-            tensor = InferInput("x", [2, 3], "FP32")
-            tensor.set_data_from_numpy(numbers)
-            result = await client.infer("bot", [tensor])
-            assert await client.is_server_ready()
-    assert np.array_equal(result.as_numpy("y"), numbers)
 
 
 async def test_calls_are_counted_with_all_others(fleet: Fleet) -> None:

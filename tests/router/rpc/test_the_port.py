@@ -94,7 +94,12 @@ def _gateway(folder: Path, upstream_port: int) -> Iterator[int]:
     command = [program, "-c", str(file), "--concurrency", "1", "-l", "critical", "--disable-hot-restart"]
     with subprocess.Popen(command) as process:
         try:
-            eventually(lambda: socket.create_connection(("127.0.0.1", port), 1.0).close() is None, within_s=20.0)
+            eventually(lambda: _accepts(port), within_s=20.0)
             yield port
         finally:
             process.kill()
+
+
+def _accepts(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
