@@ -23,6 +23,7 @@ from router.refusals import RefusalLog
 from router.request import BotRequest
 from router.targets import Target, read_request_target
 from router.telemetry.causes import cause_of, cause_of_refusal
+from router.telemetry.ended_request import EndedRequest
 from router.telemetry.telemetry import Telemetry
 
 __all__ = ["Front"]
@@ -102,7 +103,7 @@ class Front:
 
     # ── what is counted and told ──────────────────────────────────────────────────────────────────────────────────────
 
-    def ended(self, request: BotRequest, /) -> None:
+    def ended(self, request: EndedRequest, /) -> None:
         """A request is over, however."""
         took_s = monotonic() - request.began_s
         pool, error = request.pool, request.error

@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -27,7 +27,7 @@ from botshard.store.catalog_follower import CatalogFollower
 from botshard.store.table import TableFollower
 from botshard.store.urls import open_store
 from router.access.assembly import make_access
-from router.access.openness import refuse_open
+from router.access.openness import refuse_open, refuse_open_host
 from router.app import make_app
 from router.choosing import Choosing
 from router.device_memory import DeviceMemory
@@ -50,6 +50,9 @@ from router.telemetry.telemetry import Telemetry
 from router.workers.crew import Alone, Crew
 from router.workers.link import Link
 from router.workers.wire import LINK_FD, SEATS, SUCCESSOR
+
+if TYPE_CHECKING:
+    from router.rpc.server import RouterRpcServer
 
 __all__ = ["Router", "assemble", "main", "serve"]
 
@@ -81,6 +84,11 @@ def main(environ: Mapping[str, str]) -> int:
         return _EXIT_WORLD
     try:
         code: int = uvloop.run(_run(settings, store, environ))
+    except InvalidDocumentError as error:
+        return _refuse_settings(error)
+    except MissingExtraError as error:
+        log.error("cannot trace", extra=fields(why=str(error)))  # noqa: TRY400 - a message, not a traceback
+        return _EXIT_CONFIGURATION
     finally:
         store.close()
     return code
@@ -107,6 +115,8 @@ class Router:
     server: Server
     telemetry: Telemetry
     crew: Crew
+    rpc: RouterRpcServer | None
+    """The gRPC port."""
 
 
 def assemble(
@@ -198,6 +208,7 @@ def assemble(
         is_worker=link_fd is not None,
     )
     server.tls = access.listening
+    server.besides = rpc = _rpc_server(settings, front, share_port=link_fd is not None)
     return Router(
         routes,
         pools,
@@ -209,6 +220,23 @@ def assemble(
         server=server,
         telemetry=telemetry,
         crew=crew,
+        rpc=rpc,
+    )
+
+
+def _rpc_server(settings: Settings, front: Front, *, share_port: bool) -> RouterRpcServer | None:
+    """The gRPC port; what it needs is imported only where there is one."""
+    if not settings.grpc_port:
+        return None
+    from router.rpc.server import RouterRpcServer
+    from router.rpc.tls import server_credentials
+
+    return RouterRpcServer(
+        front,
+        host=settings.host,
+        port=settings.grpc_port,
+        share_port=share_port,
+        credentials=server_credentials(settings.tls),
     )
 
 
@@ -246,19 +274,21 @@ async def _first_look(following: Following) -> None:
             await following.tried()
 
 
+def _cannot_listen(where: str, error: OSError) -> int:
+    logging.getLogger("router").error("cannot listen", extra=fields(where=where, why=str(error)))
+    return _EXIT_WORLD
+
+
 async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str]) -> int:
     log = logging.getLogger("router")
     try:
         listening = listening_socket(host=settings.host, port=settings.port, fd=settings.listen_fd)
     except OSError as error:
-        where = f"fd {settings.listen_fd}" if settings.listen_fd is not None else f"{settings.host}:{settings.port}"
-        log.error("cannot listen", extra=fields(where=where, why=str(error)))  # noqa: TRY400
-        return _EXIT_WORLD
-    try:
-        refuse_open(listening, settings.access)
-    except InvalidDocumentError as error:
-        listening.close()
-        return _refuse_settings(error)
+        fd = settings.listen_fd
+        return _cannot_listen(f"{settings.host}:{settings.port}" if fd is None else f"fd {fd}", error)
+    refuse_open(listening, settings.access)
+    if settings.grpc_port:
+        refuse_open_host(settings.host, settings.access)
     host, port = listening.getsockname()[:2]
     notifier = Notifier(environ)
 
@@ -272,21 +302,16 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GC_THRESHOLD, 20, 50)
-        log.info("router serves", extra=fields(host=host, port=port, store=store.url, ready=router.routes.ready))
+        grpc = {"grpc_port": settings.grpc_port} if settings.grpc_port else {}
+        event = fields(host=host, port=port, **grpc, store=store.url, ready=router.routes.ready)
+        log.info("router serves", extra=event)
         notifier.ready()
         router.crew.serving()
 
     link_fd = int(environ[LINK_FD]) if LINK_FD in environ else None
     seats = [int(number) for number in environ.get(SEATS, "").split() if int(number) != settings.listen_fd]
     is_successor = bool(environ.get(SUCCESSOR))
-    try:
-        router = assemble(settings, store, on_stop=stopping, link_fd=link_fd, seats=seats, is_successor=is_successor)
-    except MissingExtraError as error:
-        log.error("cannot trace", extra=fields(why=str(error)))  # noqa: TRY400 - a message, not a traceback
-        return _EXIT_CONFIGURATION
-    except InvalidDocumentError as error:
-        listening.close()
-        return _refuse_settings(error)
+    router = assemble(settings, store, on_stop=stopping, link_fd=link_fd, seats=seats, is_successor=is_successor)
 
     def stack_gone() -> None:
         log.info("stack gone, stopping")
@@ -295,7 +320,10 @@ async def _run(settings: Settings, store: ObjectStore, environ: Mapping[str, str
     if settings.lifeline_fd is not None:
         watch_lifeline(settings.lifeline_fd, stack_gone)
     await router.crew.open(router.server)
-    await serve(router, listening, on_ready=ready)
+    try:
+        await serve(router, listening, on_ready=ready)
+    except OSError as error:
+        return _cannot_listen(f"{settings.host}:{settings.grpc_port}", error)
     await router.crew.close()
     notifier.close()
     log.info("router stopped")

@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from botshard.http1.asgi import Application, Receive, Scope, Send
 from botshard.http1.limits import Limits as ConnectionLimits
@@ -21,9 +21,23 @@ from router.limits import Limits
 from router.short import ShortWay
 from router.workers.listening import bound_socket, inherited_socket
 
-__all__ = ["Server", "listening_socket"]
+__all__ = ["Besides", "Server", "listening_socket"]
 
 _PATIENCE_S = 3.0
+
+
+class Besides(Protocol):
+    """Another port of the router, which begins and ends with the first."""
+
+    def listen(self) -> None:
+        """Bind and begin. Raises: OSError."""
+
+    def abort(self) -> None:
+        """End at once what is in flight."""
+
+    async def stop(self, grace_s: float, /) -> int:
+        """Take nothing new, answer what is in flight; how much was cut off after `grace_s`."""
+        ...
 
 
 class Server:
@@ -47,6 +61,8 @@ class Server:
         """
         self.tls: ssl.SSLContext | None = None
         """Set before `serve`: clients come over TLS."""
+        self.besides: Besides | None = None
+        """What listens too; set before the router serves."""
         self._http = Http1Server(
             _with_head(app), recognise=front.recognise, refuse=front.refuse, limits=connection_limits(limits)
         )
@@ -97,6 +113,8 @@ class Server:
     def _end(self, how: str, patience_s: float | None) -> None:
         if how in self._told:
             self._http.abort()
+            if self.besides is not None:
+                self.besides.abort()
         self._told.add(how)  # once each is no haste: whoever stops a group of processes tells all, as a supervisor does
         if self._stopping.is_set():
             return
@@ -114,12 +132,21 @@ class Server:
                 beginning.cancel()
             # Also when it is stopped already: what was sent before anybody could know of it is answered.
             await self._http.listen(sockets, tls=self.tls)
+            if self.besides is not None:
+                self.besides.listen()
             self.accepts.set()
             await stopping
-            cut_off = await self._http.drain(self._drain_timeout_s, patience_s=self._patience_s)
+            cut_off = await self._drain()
         if cut_off:
             event = fields(connections=cut_off, after_s=self._drain_timeout_s)
             logging.getLogger("router").warning("requests cut off at the end", extra=event)
+
+    async def _drain(self) -> int:
+        grace_s = self._drain_timeout_s
+        http = self._http.drain(grace_s, patience_s=self._patience_s)
+        if self.besides is None:
+            return await http
+        return sum(await asyncio.gather(http, self.besides.stop(grace_s)))
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

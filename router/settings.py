@@ -29,6 +29,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "ROUTER_LISTEN_FD": "an inherited listening socket, instead of host and port",
     "ROUTER_WORKERS": "processes that serve, with a supervisor above them; unset: one process alone",
     "ROUTER_ENV_FILE": "file of lines NAME=value with further settings, read at the start and at each reload",
+    "ROUTER_GRPC_PORT": "port for gRPC, on the same address (0); 0: no gRPC",
     "ROUTER_POLL_INTERVAL_S": "seconds between polls of the store (0.5 for a folder, 1 for S3)",
     "ROUTER_MAX_BODY": "largest request body (16Mi)",
     "ROUTER_STREAM_OVER": "request bodies up to this are held whole, larger ones are sent on as they come (1Mi)",
@@ -79,6 +80,8 @@ class Settings:
     """Whether realtime requests may be sent to two pools at a time."""
     health: HealthRules = field(default_factory=HealthRules)
     probes: ProbeRules = field(default_factory=ProbeRules)
+    grpc_port: int = 0
+    """0: no gRPC."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str], /) -> Settings:
@@ -95,6 +98,7 @@ class Settings:
             host=reader.text("ROUTER_HOST", "127.0.0.1"),
             port=reader.integer("ROUTER_PORT", 8080, at_least=0, at_most=65_535),
             listen_fd=reader.fd("ROUTER_LISTEN_FD"),
+            grpc_port=reader.integer("ROUTER_GRPC_PORT", 0, at_least=0, at_most=65_535),
             poll_interval_s=reader.seconds("ROUTER_POLL_INTERVAL_S", poll_s, at_least=0.05, at_most=60.0),
             limits=limits,
             gateway=reader.parsed("ROUTER_GATEWAY", _read_gateway, None, "http://host[:port], nothing behind it"),

@@ -47,6 +47,7 @@ def up(
     ] = None,
     host: Annotated[str, typer.Option(help="Address that the router listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the router; 0: any free one.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Its port for gRPC; 0: no gRPC.")] = 0,
     open_to_network: Annotated[
         bool,
         typer.Option("--open-to-network", help="Listen beyond loopback: anybody there may ask bots."),
@@ -86,6 +87,7 @@ def up(
         host=host,
         port=port,
         router_workers=router_workers,
+        grpc_port=grpc_port,
         cache_bytes=_bytes(cache),
         log_format=log_format,
         log_level=log_level.upper(),
@@ -100,7 +102,9 @@ def up(
         raise _refusal(str(error), exit_code=exit_code_of(error)) from None
     shown_host, shown_port = listener.getsockname()[:2]
     if log_format == "text":
-        typer.echo(f"botshard: router at http://{shown_host}:{shown_port}, store {settings.store_url}, Ctrl-C to stop")
+        grpc = f", gRPC at {shown_host}:{grpc_port}" if grpc_port else ""
+        where = f"router at http://{shown_host}:{shown_port}{grpc}"
+        typer.echo(f"botshard: {where}, store {settings.store_url}, Ctrl-C to stop")
     front = Front(settings, dict(os.environ), fds)
     front.begin(listener)
     raise typer.Exit(front.run())

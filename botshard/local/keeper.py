@@ -202,6 +202,8 @@ class Keeper:
             **self._logging_of("ROUTER"),
             "ROUTER_STORE_URL": self._settings.store_url,
             "ROUTER_LISTEN_FD": str(listener.fileno()),
+            "ROUTER_HOST": self._settings.host,
+            "ROUTER_GRPC_PORT": str(self._settings.grpc_port),
             # Whoever typed the command has said that it is meant, else the front would not have listened there.
             "ROUTER_OPEN": "true",
             "BOTSHARD_LIFELINE_FD": str(self._lifeline),

@@ -90,6 +90,8 @@ class StackSettings:
     """Port of the router; 0 lets the system choose."""
     router_workers: int | None = None
     """Processes of the router; None: one, without a supervisor."""
+    grpc_port: int = 0
+    """The router's port for gRPC; 0: no gRPC."""
     cache_bytes: int | None = None
     """Bound on the artifacts in `folder.cache`; None: none."""
     log_format: str = "text"
@@ -108,6 +110,7 @@ class StackSettings:
                 "host": self.host,
                 "port": self.port,
                 "router_workers": self.router_workers,
+                "grpc_port": self.grpc_port,
                 "cache_bytes": self.cache_bytes,
                 "log_format": self.log_format,
                 "log_level": self.log_level,

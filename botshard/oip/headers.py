@@ -8,6 +8,7 @@ __all__ = [
     "BOT_VERSION",
     "EPOCH",
     "INFERENCE_HEADER_LENGTH",
+    "MESSAGE",
     "POOL",
     "PUSHBACK",
     "REQUEST_ID",
@@ -27,6 +28,8 @@ REQUEST_TIMEOUT: Final = "x-request-timeout"
 """Request: seconds that are left until nobody waits for the answer any more, a decimal number."""
 INFERENCE_HEADER_LENGTH: Final = "inference-header-content-length"
 """Both ways: bytes of the JSON part of a body that binary tensors follow."""
+MESSAGE: Final = "application/protobuf"
+"""The `Content-Type` of a body that is a gRPC message of the protocol, and of an answer to one."""
 RETRY_AFTER: Final = "retry-after"
 """Answer: whole seconds after which the same request may succeed."""
 PUSHBACK: Final = "grpc-retry-pushback-ms"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
 
 from grpc._cython import cygrpc
 
@@ -66,6 +67,13 @@ class _Call:
     def is_over(self) -> bool:
         """Whether nobody waits for an answer any more."""
         return self.is_gone or self._is_ended
+
+    @property
+    def peer(self) -> tuple[str, int] | None:
+        """Address and port of the client; None where it has none."""
+        kind, _, address = self._core.peer().decode().partition(":")
+        host, _, port = unquote(address).rpartition(":")
+        return (host.strip("[]"), int(port)) if kind in ("ipv4", "ipv6") and port.isdigit() else None
 
     def watch(self) -> None:
         """From here on the client's leaving is noticed. Most calls are answered sooner than that is worth it."""

@@ -31,7 +31,6 @@ _AT_ONCE: Final = 128
 _NO_WAIT: Final = 0.0
 """A deadline that is over: what is there, or nothing."""
 _OPTIONS: Final = (
-    (b"grpc.so_reuseport", 0),  # a port that is taken is an error, not a port that is shared
     (b"grpc.max_send_message_length", -1),
     # Peers that are gone without a word are found out; those that look after us may do so more than every 5 minutes.
     (b"grpc.keepalive_time_ms", 60_000),
@@ -50,27 +49,39 @@ class RpcServer:
         unary: Mapping[str, HandleUnary],
         streams: Mapping[str, HandleStream],
         max_message_bytes: int,
+        share_port: bool = False,
     ) -> None:
-        """Methods are named in full: `/package.Service/Method`."""
+        """Methods are named in full: `/package.Service/Method`.
+
+        `share_port`: other processes may listen on the port too; else one that is taken is an error.
+        """
         self._unary = {name.encode(): handle for name, handle in unary.items()}
         self._streams = {name.encode(): handle for name, handle in streams.items()}
-        options = (*_OPTIONS, (b"grpc.max_receive_message_length", max_message_bytes))
+        options = (
+            *_OPTIONS,
+            (b"grpc.max_receive_message_length", max_message_bytes),
+            (b"grpc.so_reuseport", int(share_port)),
+        )
         self._queue = cygrpc.CompletionQueue()
         self._core = cygrpc.Server(options, False)
         self._core.register_completion_queue(self._queue)
         self._lock = threading.Lock()
         self._is_stopping = False
+        self._is_aborted = False
         self._happened: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._is_woken = False
         self._begun: list[UnaryCall] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
 
-    def listen(self, address: str, /) -> int:
-        """Bind, begin to answer; the port. Raises: OSError."""
+    def listen(self, address: str, credentials: Any = None, /) -> int:
+        """Bind, begin to answer; the port. `credentials`: gRPC's of a server, for TLS. Raises: OSError."""
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
-        port: int = self._core.add_http2_port(address.encode())
+        port: int = self._core.add_http2_port(
+            address.encode(),
+            *(() if credentials is None else (credentials._credentials,)),  # noqa: SLF001 - as gRPC does
+        )
         if port == 0:
             raise OSError(f"{address} cannot be bound")
         self._core.start()
@@ -78,6 +89,12 @@ class RpcServer:
         self._thread = threading.Thread(target=self._take, name="grpc", daemon=True)
         self._thread.start()
         return port
+
+    def abort(self) -> None:
+        """End all calls at once, those that `stop` waits for or will wait for."""
+        self._is_aborted = True
+        if self._is_stopping and not self._stopped.done():
+            self._core.cancel_all_calls()
 
     async def stop(self, grace_s: float, /) -> bool:
         """Take no new call, end streams, answer the rest; whether all were answered within `grace_s`."""
@@ -90,7 +107,7 @@ class RpcServer:
             task.cancel()
         answered = True
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(0.0 if self._is_aborted else grace_s):
                 await asyncio.shield(self._stopped)
         except TimeoutError:
             answered = False

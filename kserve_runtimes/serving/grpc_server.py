@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any, Final
-
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from botshard.oip.grpc_schema import FILE, SERVICE
-from botshard.rpc.calls import StreamCall
+from botshard.rpc.reflection import reflection_streams
 from botshard.rpc.server import RpcServer
 from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving.grpc_front import GrpcFront
@@ -26,9 +20,6 @@ from kserve_runtimes.serving.grpc_infer import begin_infer
 from kserve_runtimes.serving.grpc_methods import AsyncMethods
 
 __all__ = ["PoolGrpcServer"]
-
-_REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-"""Two names of one service; clients ask for the first, and for the second if there is none."""
 
 
 class PoolGrpcServer:
@@ -47,7 +38,7 @@ class PoolGrpcServer:
             },
             streams={
                 f"/{HEALTH}/Watch": self._health.watch,
-                **{f"/{name}/ServerReflectionInfo": _reflection() for name in _REFLECTION},
+                **reflection_streams((SERVICE, HEALTH), files=(FILE.SerializeToString(), DESCRIPTOR.serialized_pb)),
             },
             max_message_bytes=max_body_bytes,
         )
@@ -64,21 +55,3 @@ class PoolGrpcServer:
         answered = await self._server.stop(grace_s)
         self._front.stop()
         return answered
-
-
-def _reflection() -> Callable[[StreamCall], Any]:
-    # In a pool of their own: the process's may hold another file's messages of the same names.
-    descriptors = DescriptorPool()
-    for file in (FILE.SerializeToString(), DESCRIPTOR.serialized_pb, reflection_pb2.DESCRIPTOR.serialized_pb):
-        descriptors.AddSerializedFile(file)
-    servicer = reflection.ReflectionServicer((SERVICE, HEALTH, *_REFLECTION), pool=descriptors)
-
-    async def requests(call: StreamCall) -> AsyncIterator[Any]:
-        while (message := await call.read()) is not None:
-            yield reflection_pb2.ServerReflectionRequest.FromString(message)
-
-    async def answer(call: StreamCall) -> None:
-        async for response in servicer.ServerReflectionInfo(requests(call), None):
-            await call.write(response.SerializeToString())
-
-    return answer

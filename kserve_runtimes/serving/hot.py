@@ -25,6 +25,7 @@ from kserve_runtimes.core.bot import LoadedBot
 from kserve_runtimes.core.errors import DeadlineExceededError
 from kserve_runtimes.core.inference import Inference
 from kserve_runtimes.serving import models
+from kserve_runtimes.serving.infer_messages import decode_message, encode_message
 from kserve_runtimes.serving.messages import Answer as PlainAnswer
 from kserve_runtimes.serving.messages import (
     Fields,
@@ -47,8 +48,11 @@ _YOUNG_S: Final = 60.0
 """For so long a request may have been sent before this replica listened."""
 _REQUEST_ID: Final = headers.REQUEST_ID.encode()
 _ENCODING: Final = b"content-encoding"
+_CONTENT_TYPE: Final = b"content-type"
+_MESSAGE: Final = headers.MESSAGE.encode()
 _HEADER_LENGTH: Final = headers.INFERENCE_HEADER_LENGTH.encode()
 _JSON_VERSION: Final = b"content-type: application/json\r\nx-botshard-bot-version: %d\r\n%b"
+_MESSAGE_VERSION: Final = b"content-type: application/protobuf\r\nx-botshard-bot-version: %d\r\n%b"
 _BINARY_VERSION: Final = (
     b"content-type: application/octet-stream\r\ninference-header-content-length: %d\r\nx-botshard-bot-version: %d\r\n%b"
 )
@@ -183,7 +187,17 @@ class _Health(_PoolRequest):
 class _Infer(_PoolRequest):
     """`POST /v2/models/{bot}/infer`. It is an `Asked`."""
 
-    __slots__ = ("_bot_id", "_encoding", "_header_length", "_problem", "_timeout_s", "_version", "call", "is_small")
+    __slots__ = (
+        "_bot_id",
+        "_encoding",
+        "_header_length",
+        "_is_message",
+        "_problem",
+        "_timeout_s",
+        "_version",
+        "call",
+        "is_small",
+    )
     methods = (b"POST",)
 
     def __init__(self, front: PoolFront, method: bytes, bot_id: str, version: str | None) -> None:
@@ -222,6 +236,7 @@ class _Infer(_PoolRequest):
         self.call = Call(self._bot_id, self._version, epoch_of(fields))
         self._header_length = parse_header_length(field_text(fields, _HEADER_LENGTH))
         self._encoding = field_text(fields, _ENCODING)
+        self._is_message = fields.get(_CONTENT_TYPE) == _MESSAGE
         self.is_small = len(self.body) <= SMALL_BYTES and self._encoding is None
         self.cancel_with(self._front.inference.submit(self))
         return None
@@ -231,10 +246,14 @@ class _Infer(_PoolRequest):
     def decode(self, bot: LoadedBot, /) -> InferenceRequest:
         """The body as inputs."""
         self._inflate()
+        if self._is_message:
+            return decode_message(self.body, bot)
         return bot.codec.decode(self.body, self._header_length)
 
     def encode(self, bot: LoadedBot, outputs: Mapping[str, Tensor], decoded: InferenceRequest, /) -> EncodedBody:
         """The answer's body."""
+        if self._is_message:
+            return EncodedBody(encode_message(outputs, bot, decoded), None)
         return bot.codec.encode(outputs, decoded)
 
     def answered(self, encoded: object, bot: LoadedBot, times: Times, /) -> None:
@@ -247,7 +266,8 @@ class _Infer(_PoolRequest):
         common, version = front.lines_of(times, self.fields), bot.version.number
         body, header_length = encoded
         if header_length is None:
-            self.answer(Answer(200, _JSON_VERSION % (version, common), body))
+            known = _MESSAGE_VERSION if self._is_message else _JSON_VERSION
+            self.answer(Answer(200, known % (version, common), body))
         else:
             self.answer(Answer(200, _BINARY_VERSION % (header_length, version, common), body))
 

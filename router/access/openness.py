@@ -8,7 +8,7 @@ import socket
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from router.access.settings import AccessSettings
 
-__all__ = ["is_loopback", "refuse_open"]
+__all__ = ["is_loopback", "refuse_open", "refuse_open_host"]
 
 
 def refuse_open(listening: socket.socket, access: AccessSettings, /) -> None:
@@ -16,9 +16,23 @@ def refuse_open(listening: socket.socket, access: AccessSettings, /) -> None:
 
     Raises: InvalidDocumentError.
     """
-    if access.is_on or access.may_be_open or is_loopback(listening):
+    if not is_loopback(listening):
+        _refuse(listening.getsockname()[0], access)
+
+
+def refuse_open_host(host: str, access: AccessSettings, /) -> None:
+    """The same for an address that is to be listened on.
+
+    Raises: InvalidDocumentError; OSError where there is no such address.
+    """
+    for *_, found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+        if not ipaddress.ip_address(str(found[0]).partition("%")[0]).is_loopback:
+            _refuse(host, access)
+
+
+def _refuse(where: str, access: AccessSettings) -> None:
+    if access.is_on or access.may_be_open:
         return
-    where = listening.getsockname()[0]
     expected = (
         "on: the router would listen on an address that other machines reach, and ask nobody who they are. "
         "ROUTER_OPEN=true (or --open) says that this is meant"

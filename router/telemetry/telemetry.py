@@ -24,7 +24,7 @@ from router.telemetry.traceparent import TRACEPARENT, read_traceparent
 from router.telemetry.traces import Trace, Tracing
 
 if TYPE_CHECKING:
-    from router.request import BotRequest
+    from router.telemetry.ended_request import EndedRequest
 
 __all__ = ["Look", "Telemetry"]
 
@@ -93,7 +93,7 @@ class Telemetry:
 
     # ── a request is over ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def ended(self, request: BotRequest, took_s: float, /) -> None:
+    def ended(self, request: EndedRequest, took_s: float, /) -> None:
         """Tell of a request that failed, was cold, or is to be told of anyway."""
         error, look = request.error, request.look
         cause = "" if error is None else cause_of(error)
@@ -129,7 +129,7 @@ class Telemetry:
         if look is not None and look.trace is not None:
             self._trace(request, look.trace, cause)
 
-    def _tell(self, request: BotRequest, took_s: float, cause: str) -> None:
+    def _tell(self, request: EndedRequest, took_s: float, cause: str) -> None:
         """One line: of every request where that is wanted, of those that failed here in any case."""
         error, look, cold = request.error, request.look, request.cold
         event = fields(
@@ -159,7 +159,7 @@ class Telemetry:
         else:
             self._refusals.tell(logging.INFO, "request refused", event, status=request.status)
 
-    def _trace(self, request: BotRequest, trace: Trace, cause: str) -> None:
+    def _trace(self, request: EndedRequest, trace: Trace, cause: str) -> None:
         assert self._spans is not None  # noqa: S101 - else nothing is traced
         pool, cold = request.pool, request.cold
         trace.try_ends(cause, status=0 if cause else request.status)
@@ -187,7 +187,7 @@ def _shown_path(target: bytes) -> str:
     return target.partition(b"?")[0][:_MOST_PATH_CHARS].decode(errors="replace")
 
 
-def _trace_id(request: BotRequest) -> dict[str, str]:
+def _trace_id(request: EndedRequest) -> dict[str, str]:
     if request.look is not None and request.look.trace is not None:
         return {"trace_id": request.look.trace.trace_hex}
     header = request.fields.get(TRACEPARENT)

@@ -66,6 +66,7 @@ async def running_router(
     tls: TlsSettings | None = None,
     trust: ssl.SSLContext | None = None,
     hedge: bool = False,
+    grpc_port: int = 0,
 ) -> AsyncIterator[RunningRouter]:
     """A router over the fleet's store, stopped at the end; `trust`: the client's side where it has TLS.
 
@@ -80,6 +81,7 @@ async def running_router(
         drain_timeout_s=1.0,
         telemetry=telemetry or TelemetrySettings(),
         gateway=gateway,
+        grpc_port=grpc_port,
         access=access or AccessSettings(),
         tls=tls or TlsSettings(),
         hedge=hedge,
