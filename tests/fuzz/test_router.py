@@ -1,4 +1,4 @@
-"""The attack on the router's data path, a short one: right requests get their own answers whatever comes between them."""
+"""The attack on the router, a short one: right requests get their own answers whatever comes between them."""
 
 from __future__ import annotations
 
