@@ -1,0 +1,223 @@
+"""Locust's users that follow a plan, over REST and over gRPC, and what they have in common.
+
+A user takes the next request that is due, waits until then, asks, and takes the next. All users of a protocol share the
+plan, so however slow answers are, the others go on: an open loop up to the number of users. What is due while all of
+them wait is asked late, and its latency counts from when it was due; so nothing is left out of it.
+
+Importing this module patches the standard library for gevent: only the asking process does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from itertools import count
+from typing import Any, ClassVar
+
+import gevent
+import grpc
+import grpc.experimental.gevent as grpc_gevent
+import orjson
+from gevent.event import Event
+from locust import FastHttpUser, User, task
+from locust.exception import StopUser
+
+from botshard.oip.grpc_schema import SERVICE, message_class
+from loadtests.asking.exchanges import UNKNOWN, Exchange, cause_of_answer, is_cold, version_of
+from loadtests.asking.orders import Asked, Orders
+from loadtests.traffic.plan import GRPC, REST, Arrival
+
+__all__ = ["Course", "GrpcUser", "RestUser", "rpc_question"]
+
+grpc_gevent.init_gevent()
+
+_WRONG = "an answer of other weights"
+_METHOD = f"/{SERVICE}/ModelInfer"
+_CHANNELS = 8
+_CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+
+
+class Course:
+    """A plan that is being followed."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.body = orders.question.encode()
+        self.exchanges: list[Exchange] = []
+        """Taken out by whoever writes them down."""
+        self.began_s = 0.0
+        self.is_over = False
+        self._begun = Event()
+        arrivals = orders.plan.arrivals
+        self._due = {name: deque(one for one in arrivals if one.protocol == name) for name in (REST, GRPC)}
+
+    def begin(self) -> None:
+        """Now is the plan's beginning."""
+        self.began_s = time.monotonic()
+        self._begun.set()
+
+    def stop(self) -> None:
+        """Nothing more is due."""
+        self.is_over = True
+        for due in self._due.values():
+            due.clear()
+
+    def next(self, protocol: str) -> Arrival:
+        """The next request, once it is due. Raises: StopUser where there is none."""
+        self._begun.wait()
+        due = self._due[protocol]
+        if not due:
+            raise StopUser
+        arrival = due.popleft()
+        gevent.sleep(max(0.0, self.began_s + arrival.at_s - time.monotonic()))
+        if self.is_over:
+            raise StopUser
+        return arrival
+
+    def note(self, arrival: Arrival, sent_s: float, cause: str, cold: int, version: int) -> float:
+        """Write an exchange down; milliseconds that it took."""
+        due_s = self.began_s + arrival.at_s
+        took_s = time.monotonic() - due_s
+        self.exchanges.append(
+            Exchange(
+                round(arrival.at_s, 6),
+                round(max(0.0, sent_s - due_s), 6),
+                round(took_s, 6),
+                arrival.bot,
+                arrival.phase,
+                arrival.protocol,
+                cause,
+                cold,
+                version,
+            )
+        )
+        return took_s * 1e3
+
+
+class RestUser(FastHttpUser):
+    """Asks over REST."""
+
+    course: ClassVar[Course]
+    abstract = True
+
+    @task
+    def follow(self) -> None:
+        """One request of the plan."""
+        course = self.course
+        arrival = course.next(REST)
+        bot = course.orders.bots[arrival.bot]
+        sent_s = time.monotonic()
+        with self.client.post(
+            bot.path,
+            data=course.body,  # type: ignore[arg-type]
+            headers={"content-type": "application/json", **bot.headers},
+            name="infer",
+            catch_response=True,
+        ) as response:
+            cause, version = _judge_rest(response, bot)
+            timing = (response.headers or {}).get("server-timing") or ""
+            took_ms = course.note(arrival, sent_s, cause, is_cold(timing), version)
+            response.request_meta["response_time"] = took_ms
+            if cause:
+                response.failure(cause)
+            else:
+                response.success()
+
+
+def _judge_rest(response: Any, bot: Asked) -> tuple[str, int]:
+    """What is wrong with an answer, and which version gave it."""
+    status = response.status_code
+    if not status:
+        return _cause_of_error(response.error), UNKNOWN
+    content = response.content or b""
+    if status != 200:
+        try:
+            reason = str(orjson.loads(content)["error"])
+        except (ValueError, KeyError, TypeError):
+            reason = ""
+        return cause_of_answer(status, reason, bot.id), UNKNOWN
+    try:
+        version = version_of(orjson.loads(content)["outputs"][0]["data"], bot.answers)
+    except (ValueError, KeyError, IndexError, TypeError):
+        return "200 without an answer of the protocol", UNKNOWN
+    return ("", version) if version else (_WRONG, UNKNOWN)
+
+
+def _cause_of_error(error: object) -> str:
+    """One cause for all connections that fail alike."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
+        return "no answer in time"
+    return f"connection lost ({type(error).__name__})"
+
+
+class GrpcUser(User):
+    """Asks over gRPC, over one of a few channels that all such users share."""
+
+    course: ClassVar[Course]
+    abstract = True
+    _channels: ClassVar[list[Any]] = []
+    _numbers = count()
+
+    def on_start(self) -> None:
+        """Take a channel."""
+        channels = type(self)._channels  # noqa: SLF001 - its own
+        if not channels:
+            address = self.course.orders.grpc
+            channels += [grpc.insecure_channel(address, _CHANNEL_OPTIONS) for _ in range(_CHANNELS)]
+        self._infer = channels[next(self._numbers) % len(channels)].unary_unary(_METHOD)
+
+    @task
+    def follow(self) -> None:
+        """One request of the plan."""
+        course = self.course
+        arrival = course.next(GRPC)
+        bot = course.orders.bots[arrival.bot]
+        message = rpc_question(bot.id, course.orders.question)
+        sent_s, cold = time.monotonic(), UNKNOWN
+        try:
+            body, call = self._infer.with_call(
+                message, timeout=course.orders.patience_s, metadata=tuple(bot.headers.items())
+            )
+        except grpc.RpcError as error:
+            cause, version = cause_of_answer(error.code().name, error.details() or "", bot.id), UNKNOWN
+        else:
+            cold = is_cold(_metadata(call.trailing_metadata(), "server-timing"))
+            version = _version_of_rpc(body, bot)
+            cause = "" if version > 0 else _WRONG
+        took_ms = course.note(arrival, sent_s, cause, cold, version)
+        self.environment.events.request.fire(
+            request_type="gRPC",
+            name="ModelInfer",
+            response_time=took_ms,
+            response_length=0,
+            exception=RuntimeError(cause) if cause else None,
+            context={},
+        )
+
+
+def rpc_question(bot: str, question: str) -> bytes:
+    """The same question as a `ModelInferRequest` with its numbers as raw bytes."""
+    import numpy as np
+
+    (tensor,) = orjson.loads(question)["inputs"]
+    request = message_class("ModelInferRequest")(model_name=bot)
+    request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+    request.raw_input_contents.append(np.array(tensor["data"], "<f4").tobytes())
+    message: bytes = request.SerializeToString()
+    return message
+
+
+def _version_of_rpc(body: bytes, bot: Asked) -> int:
+    import numpy as np
+
+    response = message_class("ModelInferResponse").FromString(body)
+    if response.raw_output_contents:
+        return version_of(np.frombuffer(response.raw_output_contents[0], "<f4").tolist(), bot.answers) or UNKNOWN
+    return version_of(response.outputs[0].contents.fp32_contents, bot.answers) or UNKNOWN
+
+
+def _metadata(pairs: Iterable[tuple[str, str]] | None, name: str) -> str:
+    return next((value for key, value in pairs or () if key == name), "")
