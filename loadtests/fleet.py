@@ -12,7 +12,7 @@ from typing import Final
 
 from botshard.bots.safetensors_file import safetensors_bytes
 
-__all__ = ["QUESTION", "NON_REALTIME", "REALTIME", "VALUES", "Fleet", "FleetBot", "make_fleet", "write_bots"]
+__all__ = ["NON_REALTIME", "QUESTION", "REALTIME", "VALUES", "Fleet", "FleetBot", "make_fleet", "write_bots"]
 
 NON_REALTIME, REALTIME = "non-realtime", "realtime"
 _INPUTS, _OUTPUTS = 8, 4

@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
 
     baselines = commands.add_parser("baselines", help="the two other designs beside this one, as a table")
     baselines.add_argument(
-        "--bots", type=int, default=200, metavar="N", help="of the designs that share (default: 200)"
+        "--bots", type=int, default=500, metavar="N", help="of the designs that share (default: 500)"
     )
     baselines.add_argument(
         "--processes",

@@ -85,7 +85,7 @@ def _act(  # noqa: PLR0913, PLR0917 - of a thread
             done.notes.append(f"{what}: {error}")
 
 
-def _publish(  # noqa: PLR0913, PLR0917 - of a thread
+def _publish(
     span: Span, place: Place, fleet: Fleet, folder: Path, began_s: float, done: Done, over: threading.Event
 ) -> None:
     """In waves over the first half of the phase, so that all of them are asked afterwards."""

@@ -26,7 +26,7 @@ from botshard.store.reports import read_reports
 from botshard.store.table import TableStore
 from botshard.store.urls import open_store
 from loadtests.errors import LoadTestError
-from loadtests.fleet import REALTIME, Fleet, FleetBot, write_bots
+from loadtests.fleet import QUESTION, REALTIME, Fleet, FleetBot, write_bots
 
 __all__ = ["Place", "local_place", "publish_fleet", "remote_place", "roll", "say"]
 
@@ -47,9 +47,11 @@ spec:
   class: non-realtime
   replicas: {{min: 0, max: 2}}
   pool: {{bots: {bots_per_pool}}}
-  timeouts: {{request: 10s, coldStart: 30s, idle: 20s}}
+  timeouts: {{request: 10s, coldStart: 30s, idle: {idle}}}
 """
 _POOLS_A_FAMILY = 2
+_SOON, _LATE = "3s", "30s"
+"""After which a non-realtime pool without requests goes to zero."""
 _START_S = 120.0
 _POLL_S = 0.1
 _PATIENCE_S = 10.0
@@ -102,7 +104,8 @@ def local_place(
     groups = folder / "groups.yaml"
     largest = max(fleet.of_group(group) for group in set(fleet.groups))
     # A little room, so that an uneven hash does not make a pool more.
-    groups.write_text(_GROUPS.format(bots_per_pool=max(1, largest * 6 // (5 * _POOLS_A_FAMILY))))
+    bound = max(1, largest * 6 // (5 * _POOLS_A_FAMILY))
+    groups.write_text(_GROUPS.format(bots_per_pool=bound, idle=_SOON if is_asleep else _LATE))
     stack = StackProcess(folder / "stack", groups=groups, environ=environ, log=folder / "log.txt")
     store = open_store(stack.store_url, environ)
     say(f"publishing {len(fleet.bots):,} bots")
@@ -113,6 +116,8 @@ def local_place(
         url = stack.wait_until_serving(within_s=_START_S)
         _wait_until(lambda: _is_warm(stack, store, fleet), stack, "every realtime bot is in memory")
         if is_asleep:
+            # One has been awake, so that what is measured is a morning and not the start of a stack.
+            _wait_until(lambda: _is_answered(url, fleet.bots[0]), stack, f"{fleet.bots[0].id} answers")
             _wait_until(lambda: _all_asleep(stack), stack, "every pool is at zero")
         yield Place(url, "", store, stack)
     except StackError as error:
@@ -133,7 +138,8 @@ def remote_place(
         known = len(fleet.bots) - len(missing)
         raise LoadTestError(
             f"{url} has {known:,} of the {len(fleet.bots):,} bots of the load ({missing[0]} is missing): publish them "
-            f"to its store by `python -m loadtests publish --store URL --bots {len(fleet.bots)}`, or ask fewer by --bots"
+            f"to its store by `python -m loadtests publish SCENARIO --store URL --bots {len(fleet.bots)}`, "
+            "or ask fewer by --bots"
         )
     store = open_store(store_url, environ) if store_url else None
     try:
@@ -187,6 +193,17 @@ def _is_warm(stack: StackProcess, store: ObjectStore, fleet: Fleet) -> bool:
         bot for report in read_reports(store)[0] for bot, one in report.bots.items() if one.state is Residency.RESIDENT
     }
     return all(bot.id in resident for bot in fleet.bots if bot.group == REALTIME)
+
+
+def _is_answered(url: str, bot: FleetBot) -> bool:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_START_S)
+    try:
+        connection.request("POST", f"/v2/models/{bot.id}/infer", QUESTION)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 def _all_asleep(stack: StackProcess) -> bool:

@@ -15,7 +15,7 @@ from benchmarks.report import where
 from loadtests.asking.orders import Asked, Orders
 from loadtests.asking.running import Asking
 from loadtests.errors import LoadTestError
-from loadtests.fleet import NON_REALTIME, QUESTION, Fleet, make_fleet
+from loadtests.fleet import QUESTION, Fleet, make_fleet
 from loadtests.meanwhile import Done, happening
 from loadtests.place import Place, local_place, remote_place, say
 from loadtests.report.document import document_of
@@ -27,7 +27,7 @@ from loadtests.traffic.plan import Plan, make_plan, usual_of
 from loadtests.traffic.popularity import POPULARITIES, Shares, measured
 from loadtests.traffic.traces import TraceError, read_counts
 
-__all__ = ["Options", "run_scenario"]
+__all__ = ["Options", "greedy_bots", "run_scenario"]
 
 _USERS = 200
 _GRPC_SHARE = 0.3
@@ -169,7 +169,7 @@ def _ask(  # noqa: PLR0913, PLR0917 - all that a run has
         asking.results(),
         fleet.tenants,
         fleet.groups,
-        greedy=_greedy(scenario, fleet, shares, options.seed),
+        greedy=greedy_bots(scenario, fleet, shares, options.seed),
         published_s=done.published_s,
     )
     return seen, done
@@ -187,7 +187,7 @@ class _Telling:
             say(f"{passed_s:.0f} s")
 
 
-def _greedy(scenario: Scenario, fleet: Fleet, shares: Shares, seed: int) -> frozenset[int]:
+def greedy_bots(scenario: Scenario, fleet: Fleet, shares: Shares, seed: int) -> frozenset[int]:
     """Bots of whoever asks unusually much in some phase."""
     usual = usual_of(shares, seed)
     for phase in scenario.all_phases(scenario.seconds):

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TextIO
 
 import gevent
+from locust import User
 from locust.env import Environment
+from locust.runners import LocalRunner
 
 from loadtests.asking.orders import Orders
 from loadtests.traffic.plan import GRPC, REST
@@ -31,7 +33,7 @@ _SPAWN_PER_S = 2_000.0
 
 def main() -> int:
     """Ask; 0 where the plan came to its end."""
-    logging.getLogger("locust").setLevel(logging.WARNING)
+    logging.getLogger("locust").setLevel(logging.ERROR)
     orders = Orders.read(Path(sys.argv[1]))
     course = Course(orders)
     gevent.signal_handler(signal.SIGTERM, course.stop)
@@ -40,7 +42,8 @@ def main() -> int:
     environment = Environment(user_classes=users, host=orders.url)
     runner = environment.create_local_runner()
     runner.start(orders.users * len(users), spawn_rate=_SPAWN_PER_S)
-    runner.spawning_greenlet.join()
+    while runner.user_count < orders.users * len(users):
+        gevent.sleep(_FLUSH_S / 10)
     gc.collect()
     gc.freeze()
     with orders.results.open("a") as results:
@@ -49,12 +52,12 @@ def main() -> int:
     return 1 if course.is_over else 0
 
 
-def _follow(course: Course, runner: object, results: TextIO) -> None:
+def _follow(course: Course, runner: LocalRunner, results: TextIO) -> None:
     course.begin()
     before_s = time.process_time()
     _say(results, {"began": course.began_s})
     over_s = course.began_s + course.orders.plan.seconds
-    while not course.is_over and (time.monotonic() < over_s or getattr(runner, "user_count", 0)):
+    while not course.is_over and (time.monotonic() < over_s or runner.user_count):
         gevent.sleep(_FLUSH_S)
         _write(course, results)
     if not course.is_over:
@@ -72,11 +75,11 @@ def _say(results: TextIO, document: dict[str, float]) -> None:
     results.flush()
 
 
-def _users(course: Course) -> list[type[RestUser | GrpcUser]]:
+def _users(course: Course) -> list[type[User]]:
     """A class for each protocol that the plan asks over."""
     asked = {arrival.protocol for arrival in course.orders.plan.arrivals}
-    rest = type("Rest", (RestUser,), {"course": course, "network_timeout": course.orders.patience_s})
-    rpc = type("Rpc", (GrpcUser,), {"course": course})
+    rest: type[User] = type("Rest", (RestUser,), {"course": course, "network_timeout": course.orders.patience_s})
+    rpc: type[User] = type("Rpc", (GrpcUser,), {"course": course})
     return [kind for name, kind in ((REST, rest), (GRPC, rpc)) if name in asked]
 
 

@@ -93,7 +93,5 @@ def is_cold(server_timing: str) -> int:
 
 def cause_of_answer(status: object, reason: str, bot: str) -> str:
     """A status and its reason without the bot, and without numbers: one cause, however many bots it strikes."""
-    words = []
-    for word in reason.replace(bot, "BOT").split():
-        words.append("N" if any(letter.isdigit() for letter in word) else word)
+    words = ["N" if any(map(str.isdigit, word)) else word for word in reason.replace(bot, "BOT").split()]
     return f"{status} {' '.join(words)}"[:_LONGEST_CAUSE].rstrip()

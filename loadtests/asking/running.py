@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from loadtests.asking.exchanges import Results, read_results
 from loadtests.asking.orders import Orders
@@ -36,7 +37,7 @@ class Asking:
         self._command = [sys.executable, "-W", "ignore", "-m", "loadtests.asking", str(path)]
         self._began_s = 0.0
 
-    def __enter__(self) -> Asking:
+    def __enter__(self) -> Self:
         environ = {**os.environ, "GRPC_VERBOSITY": "ERROR", "PYTHONPATH": str(_ROOT)}
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C is for us, and we tell it.

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import gevent
 import grpc
 import grpc.experimental.gevent as grpc_gevent
+import numpy as np
 import orjson
 from gevent.event import Event
 from locust import FastHttpUser, User, task
+from locust.contrib.fasthttp import FastHttpSession
 from locust.exception import StopUser
 
 from botshard.oip.grpc_schema import SERVICE, message_class
@@ -28,7 +31,11 @@ from loadtests.asking.exchanges import UNKNOWN, Exchange, cause_of_answer, is_co
 from loadtests.asking.orders import Asked, Orders
 from loadtests.traffic.plan import GRPC, REST, Arrival
 
-__all__ = ["Course", "GrpcUser", "RestUser", "rpc_question"]
+__all__ = ["Course", "GrpcUser", "Note", "RestUser", "ask_rest", "ask_rpc", "rpc_channel"]
+
+Note: TypeAlias = Callable[[str, int, int], float | None]
+"""Told the cause of a failure, whether it was cold, and the version that answered; milliseconds that it took, if they
+count from another moment than that of sending."""
 
 grpc_gevent.init_gevent()
 
@@ -96,7 +103,7 @@ class Course:
 
 
 class RestUser(FastHttpUser):
-    """Asks over REST."""
+    """Follows a plan over REST."""
 
     course: ClassVar[Course]
     abstract = True
@@ -106,23 +113,93 @@ class RestUser(FastHttpUser):
         """One request of the plan."""
         course = self.course
         arrival = course.next(REST)
-        bot = course.orders.bots[arrival.bot]
         sent_s = time.monotonic()
-        with self.client.post(
-            bot.path,
-            data=course.body,  # type: ignore[arg-type]
-            headers={"content-type": "application/json", **bot.headers},
-            name="infer",
-            catch_response=True,
-        ) as response:
-            cause, version = _judge_rest(response, bot)
-            timing = (response.headers or {}).get("server-timing") or ""
-            took_ms = course.note(arrival, sent_s, cause, is_cold(timing), version)
+        ask_rest(self.client, course.orders.bots[arrival.bot], course.body, partial(course.note, arrival, sent_s))
+
+
+class GrpcUser(User):
+    """Follows a plan over gRPC, over one of a few channels that all such users share."""
+
+    course: ClassVar[Course]
+    abstract = True
+    _channels: ClassVar[list[Any]] = []
+    _numbers = count()
+
+    def on_start(self) -> None:
+        """Take a channel."""
+        if not self._channels:
+            self._channels.extend(rpc_channel(self.course.orders.grpc) for _ in range(_CHANNELS))
+        self._channel = self._channels[next(self._numbers) % _CHANNELS]
+
+    @task
+    def follow(self) -> None:
+        """One request of the plan."""
+        course, orders = self.course, self.course.orders
+        arrival = course.next(GRPC)
+        bot, sent_s = orders.bots[arrival.bot], time.monotonic()
+        note = partial(course.note, arrival, sent_s)
+        ask_rpc(self, self._channel, bot, orders.question, note, patience_s=orders.patience_s)
+
+
+def ask_rest(client: FastHttpSession, bot: Asked, body: bytes, note: Note) -> None:
+    """One request over REST, told to `note` and to Locust."""
+    with client.post(
+        bot.path,
+        data=body,  # type: ignore[arg-type]
+        headers={"content-type": "application/json", **bot.headers},
+        name="infer",
+        catch_response=True,
+    ) as response:
+        cause, version = _judge_rest(response, bot)
+        timing = (response.headers or {}).get("server-timing") or ""
+        took_ms = note(cause, is_cold(timing), version)
+        if took_ms is not None:
             response.request_meta["response_time"] = took_ms
-            if cause:
-                response.failure(cause)
-            else:
-                response.success()
+        if cause:
+            response.failure(cause)
+        else:
+            response.success()
+
+
+def ask_rpc(user: User, channel: Any, bot: Asked, question: str, note: Note, *, patience_s: float) -> None:
+    """One request over gRPC, told to `note` and to Locust."""
+    message = rpc_question(bot.id, question)
+    cold, began_s = UNKNOWN, time.perf_counter()
+    try:
+        body, call = channel.unary_unary(_METHOD).with_call(
+            message, timeout=patience_s, metadata=tuple(bot.headers.items())
+        )
+    except grpc.RpcError as error:
+        body, version = b"", UNKNOWN
+        cause = cause_of_answer(error.code().name, error.details() or "", bot.id)
+    else:
+        cold = is_cold(_metadata(call.trailing_metadata(), "server-timing"))
+        version = _version_of_rpc(body, bot)
+        cause = "" if version > 0 else _WRONG
+    took_ms = note(cause, cold, version)
+    user.environment.events.request.fire(
+        request_type="gRPC",
+        name="ModelInfer",
+        response_time=(time.perf_counter() - began_s) * 1e3 if took_ms is None else took_ms,
+        response_length=len(body),
+        exception=RuntimeError(cause) if cause else None,
+        context={},
+    )
+
+
+def rpc_channel(address: str) -> Any:
+    """A connection of its own, that tries nothing again."""
+    return grpc.insecure_channel(address, _CHANNEL_OPTIONS)
+
+
+def rpc_question(bot: str, question: str) -> bytes:
+    """The same question as a `ModelInferRequest` with its numbers as raw bytes."""
+    (tensor,) = orjson.loads(question)["inputs"]
+    request = message_class("ModelInferRequest")(model_name=bot)
+    request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+    request.raw_input_contents.append(np.array(tensor["data"], "<f4").tobytes())
+    message: bytes = request.SerializeToString()
+    return message
 
 
 def _judge_rest(response: Any, bot: Asked) -> tuple[str, int]:
@@ -153,66 +230,7 @@ def _cause_of_error(error: object) -> str:
     return f"connection lost ({type(error).__name__})"
 
 
-class GrpcUser(User):
-    """Asks over gRPC, over one of a few channels that all such users share."""
-
-    course: ClassVar[Course]
-    abstract = True
-    _channels: ClassVar[list[Any]] = []
-    _numbers = count()
-
-    def on_start(self) -> None:
-        """Take a channel."""
-        channels = type(self)._channels  # noqa: SLF001 - its own
-        if not channels:
-            address = self.course.orders.grpc
-            channels += [grpc.insecure_channel(address, _CHANNEL_OPTIONS) for _ in range(_CHANNELS)]
-        self._infer = channels[next(self._numbers) % len(channels)].unary_unary(_METHOD)
-
-    @task
-    def follow(self) -> None:
-        """One request of the plan."""
-        course = self.course
-        arrival = course.next(GRPC)
-        bot = course.orders.bots[arrival.bot]
-        message = rpc_question(bot.id, course.orders.question)
-        sent_s, cold = time.monotonic(), UNKNOWN
-        try:
-            body, call = self._infer.with_call(
-                message, timeout=course.orders.patience_s, metadata=tuple(bot.headers.items())
-            )
-        except grpc.RpcError as error:
-            cause, version = cause_of_answer(error.code().name, error.details() or "", bot.id), UNKNOWN
-        else:
-            cold = is_cold(_metadata(call.trailing_metadata(), "server-timing"))
-            version = _version_of_rpc(body, bot)
-            cause = "" if version > 0 else _WRONG
-        took_ms = course.note(arrival, sent_s, cause, cold, version)
-        self.environment.events.request.fire(
-            request_type="gRPC",
-            name="ModelInfer",
-            response_time=took_ms,
-            response_length=0,
-            exception=RuntimeError(cause) if cause else None,
-            context={},
-        )
-
-
-def rpc_question(bot: str, question: str) -> bytes:
-    """The same question as a `ModelInferRequest` with its numbers as raw bytes."""
-    import numpy as np
-
-    (tensor,) = orjson.loads(question)["inputs"]
-    request = message_class("ModelInferRequest")(model_name=bot)
-    request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
-    request.raw_input_contents.append(np.array(tensor["data"], "<f4").tobytes())
-    message: bytes = request.SerializeToString()
-    return message
-
-
 def _version_of_rpc(body: bytes, bot: Asked) -> int:
-    import numpy as np
-
     response = message_class("ModelInferResponse").FromString(body)
     if response.raw_output_contents:
         return version_of(np.frombuffer(response.raw_output_contents[0], "<f4").tolist(), bot.answers) or UNKNOWN

@@ -20,7 +20,7 @@ SCHEMA: Final = Path(__file__).with_name("schema.json")
 _FIGURES_SIGNIFICANT = 5
 
 
-def document_of(  # noqa: PLR0913 - the parts of a report
+def document_of(
     seen: Seen,
     verdicts: Sequence[Verdict],
     *,
@@ -73,7 +73,7 @@ def document_of(  # noqa: PLR0913 - the parts of a report
         "rollout": None
         if rollout is None
         else {
-            "bots": rollout.published,
+            "bots": rollout.bots,
             "answered": rollout.answered,
             "p50S": rollout.p50_s,
             "longestS": rollout.longest_s,

@@ -19,7 +19,7 @@ th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; height: auto; margin: 0.5em 0; }
 .ok { color: #059669; } .missed { color: #dc2626; font-weight: bold; }
 """
-_NOTHING = "–"
+_NOTHING = "-"
 _LATENCIES = ("p50", "p90", "p95", "p99", "p99.9", "longest")
 
 
@@ -65,8 +65,9 @@ def _made_with(document: Mapping[str, Any]) -> str:
         f"{load['popularity']}, {load['ratePerS']:g} requests a second where nothing is unusual, "
         f"{load['grpcShare']:.0%} over gRPC, seed {load['seed']}; asked: {load['target']}, for "
         f"{document['seconds']:.0f} s. Commit {where.get('commit')}, Python {where.get('python')}, "
-        f"{where.get('cpus')} CPUs, {where.get('system')}. The load generator took {shown(generator['cpuCores'])} cores "
-        f"and sent 99 of 100 requests at most {shown(generator['lateP99Ms'])} ms late."
+        f"{where.get('cpus')} CPUs, {where.get('system')}. The load generator took "
+        f"{shown(generator['cpuCores'])} cores and sent 99 of 100 requests at most "
+        f"{shown(generator['lateP99Ms'])} ms late."
     )
 
 
@@ -113,16 +114,19 @@ def _causes(causes: Sequence[Mapping[str, Any]]) -> str:
 
 def _besides(document: Mapping[str, Any]) -> str:
     cold, fairness, rollout = document["cold"], document["fairness"], document["rollout"]
-    lines = [
-        f"Cold: {shown(cold['cold'])} of {shown(cold['known'])} requests whose answers tell ({_percent(cold['share'])}); "
-        f"p50 {shown(cold['p50Ms'])} ms, p99 {shown(cold['p99Ms'])} ms.",
-        f"Fairness: {shown(fairness['index'])} (Jain) over {fairness['tenants']} tenants, of whom the one that had least "
-        f"was answered rightly within a second in {_percent(fairness['worst'])} of its requests.",
-    ]
+    cold_line = (
+        f"Cold: {shown(cold['cold'])} of {shown(cold['known'])} requests whose answers tell "
+        f"({_percent(cold['share'])}); p50 {shown(cold['p50Ms'])} ms, p99 {shown(cold['p99Ms'])} ms."
+    )
+    fair_line = (
+        f"Fairness: {shown(fairness['index'])} (Jain) over {fairness['tenants']} tenants, of whom the one that had "
+        f"least was answered rightly within a second in {_percent(fairness['worst'])} of its requests."
+    )
+    lines = [cold_line, fair_line]
     if rollout is not None:
         lines.append(
-            f"New versions: {rollout['answered']} of {rollout['bots']} bots answer by theirs; the last answer of the old "
-            f"one came {shown(rollout['p50S'])} s after publishing (p50; {shown(rollout['longestS'])} s the longest)."
+            f"New versions: {rollout['answered']} of {rollout['bots']} bots answer by theirs; the last answer of the "
+            f"old one came {shown(rollout['p50S'])} s after publishing (p50; longest {shown(rollout['longestS'])} s)."
         )
     items = "".join(f"<li>{escape(line)}</li>" for line in (*lines, *document["notes"]))
     return f"<ul>{items}</ul>"

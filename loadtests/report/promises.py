@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 
 from loadtests.report.seen import ALL, Seen, Slice
 
 __all__ = [
     "Promise",
     "Verdict",
-    "all_new_versions",
     "cold_at_most",
-    "fair_at_least",
     "failed_at_most",
+    "fair_at_least",
+    "new_versions_at_least",
+    "old_versions_at_most",
     "p99_at_most",
     "p99_ratio_at_most",
     "verdicts_of",
@@ -86,11 +87,21 @@ def fair_at_least(index: float, chosen: Slice = ALL) -> Promise:
     return Promise(f"fairness, {chosen}", lambda seen: seen.fairness(chosen), index, is_most=False)
 
 
-def all_new_versions() -> Promise:
-    """Bots whose last answers are of the version that was published."""
+def new_versions_at_least(percent: float) -> Promise:
+    """Of the bots that got a new version and were asked once everybody should know, those that answer by it."""
 
     def share(seen: Seen) -> float:
         rollout = seen.rollout()
-        return rollout.answered / rollout.published * 100 if rollout is not None and rollout.published else float("nan")
+        return rollout.answered / rollout.bots * 100 if rollout is not None and rollout.bots else nan
 
-    return Promise("new versions that answer at the end, %", share, 100.0, is_most=False)
+    return Promise("new versions that answer at the end, %", share, percent, is_most=False)
+
+
+def old_versions_at_most(seconds: float) -> Promise:
+    """How long after a new version was published the old one answered last."""
+
+    def longest_s(seen: Seen) -> float:
+        rollout = seen.rollout()
+        return nan if rollout is None else rollout.longest_s
+
+    return Promise("last answer of an old version after publishing, s", longest_s, seconds)

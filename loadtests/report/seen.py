@@ -10,7 +10,11 @@ from loadtests.asking.exchanges import Exchange, Results
 from loadtests.report.figures import Cold, Figures, cold_of, figures_of, jain, percentile, tenants_served
 from loadtests.traffic.plan import Plan
 
-__all__ = ["ALL", "Rollout", "Seen", "Slice"]
+__all__ = ["ALL", "SEEN_WITHIN_S", "Rollout", "Seen", "Slice"]
+
+
+SEEN_WITHIN_S = 2.0
+"""After which everybody answers by a version that was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,10 @@ ALL = Slice()
 class Rollout:
     """How new versions reached those who ask."""
 
-    published: int
+    bots: int
+    """That were asked once everybody should know."""
     answered: int
-    """Of those bots, how many were answered by the new version at the end."""
+    """Of them, how many were answered by the new version at the end."""
     p50_s: float
     longest_s: float
     """From the moment of publishing to the last answer of the old version."""
@@ -98,7 +103,7 @@ class Seen:
 
     def slices(self) -> list[Slice]:
         """Those that are worth a line."""
-        phases = [span.name for span in self.plan.spans if span.is_counted]
+        phases = list(dict.fromkeys(span.name for span in self.plan.spans if span.is_counted))
         groups = sorted(set(self.groups))
         protocols = sorted({arrival.protocol for arrival in self.plan.arrivals})
         found = [ALL]
@@ -116,20 +121,19 @@ class Seen:
         """How new versions reached those who ask; None where there were none."""
         if not self.published_s:
             return None
-        last_old: dict[int, float] = dict.fromkeys(self.published_s, 0.0)
+        waits = dict.fromkeys(self.published_s, 0.0)
         newest: dict[int, int] = {}
         for one in self.results.exchanges:
             published_s = self.published_s.get(one.bot)
             if published_s is None or one.version < 1:
                 continue
-            newest[one.bot] = one.version
-            answered_s = one.at_s + one.took_s
-            if one.version == 1 and answered_s > published_s:
-                last_old[one.bot] = max(last_old[one.bot], answered_s - published_s)
-        asked_after = {one.bot for one in self.results.exchanges if one.at_s > self.published_s.get(one.bot, 1e9)}
-        waits = [wait for bot, wait in last_old.items() if bot in asked_after]
-        answered = sum(1 for bot in asked_after if newest.get(bot, 0) > 1)
-        return Rollout(len(asked_after), answered, median(waits or [0.0]), max(waits, default=0.0))
+            answered_s = one.at_s + one.took_s - published_s
+            if one.version == 1 and answered_s > 0:
+                waits[one.bot] = max(waits[one.bot], answered_s)
+            if one.at_s - published_s > SEEN_WITHIN_S:
+                newest[one.bot] = one.version
+        answered = sum(1 for version in newest.values() if version > 1)
+        return Rollout(len(newest), answered, median(waits.values()), max(waits.values()))
 
     def _seconds(self, chosen: Slice) -> float:
         spans = [

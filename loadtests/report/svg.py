@@ -73,9 +73,12 @@ def line_chart(
         return f"<p>{escape(title)}: nothing was seen.</p>"
     x_scale = _Scale(min(0.0, *widths), max(*widths, 1.0), _LEFT, _WIDTH - _RIGHT)
     y_scale = _y_scale(heights, is_log=is_log)
-    parts = [
+    head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" font-family="sans-serif" font-size="11" fill="currentColor">',
+        f'aria-label="{escape(title)}" font-family="sans-serif" font-size="11" fill="currentColor">'
+    )
+    parts = [
+        head,
         f'<text x="{_LEFT}" y="14" font-weight="bold">{escape(title)}</text>',
         *_bands(bands, x_scale),
         *_axes(x_scale, y_scale, x_label),
@@ -98,10 +101,9 @@ def _bands(bands: Sequence[Band], x_scale: _Scale) -> list[str]:
     parts = []
     for number, band in enumerate(bands):
         left, right = x_scale.px(band.from_x), x_scale.px(band.until_x)
-        opacity = 0.07 if number % 2 else 0.02
+        place = f'x="{left:.1f}" y="{_TOP}" width="{max(0.0, right - left):.1f}" height="{_HEIGHT - _TOP - _BOTTOM}"'
         parts += [
-            f'<rect x="{left:.1f}" y="{_TOP}" width="{max(0.0, right - left):.1f}" '
-            f'height="{_HEIGHT - _TOP - _BOTTOM}" opacity="{opacity}"/>',
+            f'<rect {place} opacity="{0.07 if number % 2 else 0.02}"/>',
             f'<text x="{left + 4:.1f}" y="{_TOP + 11}" opacity="0.6">{escape(band.name)}</text>',
         ]
     return parts
@@ -112,9 +114,9 @@ def _axes(x_scale: _Scale, y_scale: _Scale, x_label: str) -> list[str]:
     parts = []
     for tick in y_scale.ticks():
         y = y_scale.px(tick)
+        ends = f'x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}"'
         parts += [
-            f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{_WIDTH - _RIGHT}" y2="{y:.1f}" stroke="currentColor" '
-            'stroke-opacity="0.15"/>',
+            f'<line {ends} stroke="currentColor" stroke-opacity="0.15"/>',
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:,g}</text>',
         ]
     parts += [

@@ -62,7 +62,7 @@ def _cells(document: Mapping[str, Any]) -> list[str]:
         shown(whole["answeredPerS"]),
         shown(whole["failed"]),
         *(shown(latency[share]) for share in ("p50", "p95", "p99", "p99.9")),
-        "–" if cold["share"] is None else f"{cold['share'] * 100:.3g} %",
+        "-" if cold["share"] is None else f"{cold['share'] * 100:.3g} %",
         shown(document["fairness"]["index"]),
         f"{kept.count(True)} of {len(kept)} kept",
     ]

@@ -1,7 +1,8 @@
 """Which bots of a fleet are asked how often in a phase, as multiples of what all together are asked usually.
 
 A mix returns weights: their sum is 1 where nothing is unusual, and more where somebody asks more than usual. So a bot
-or a tenant that becomes greedy takes nothing from the others; their requests stay, and what they notice can be compared.
+or a tenant that becomes greedy takes nothing from the others: their requests stay, and what they notice of it can be
+compared with what was before.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plan: which bot is asked when, over which protocol. Made whole before anything is asked, and data like any other."""
+"""A plan: which bot is asked when, over which protocol. It is made whole before anything is asked, and it is data."""
 
 from __future__ import annotations
 

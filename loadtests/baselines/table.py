@@ -1,0 +1,67 @@
+"""What was measured of the designs, as the table that the claim stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from benchmarks.report import where
+from loadtests.baselines.bots import WEIGHTS_MIB
+from loadtests.baselines.measure import Measured
+from loadtests.report.page import shown
+
+__all__ = ["baseline_table", "table_document"]
+
+_MEBIBYTE = 1 << 20
+
+
+def baseline_table(measured: Sequence[Measured], /) -> str:
+    """Markdown. What was not measured with all bots is reckoned from those that were, and marked so."""
+    bots = max(one.bots for one in measured)
+    lines = [
+        "| " + " | ".join(["", *(one.name for one in measured)]) + " |",
+        "| " + " | ".join(["---", *["---:"] * len(measured)]) + " |",
+    ]
+    lines += ["| " + " | ".join([what, *(cell(one, bots) for one in measured)]) + " |" for what, cell in _ROWS.items()]
+    few = [one for one in measured if one.bots < bots]
+    lines += ["", f"{bots} bots, networks of {WEIGHTS_MIB:.2f} MiB each."]
+    if few:
+        lines[-1] += (
+            f" ≈: reckoned for {bots} processes from {few[0].bots} that ran at once on this machine; "
+            "memory is what they took, times grow with their number."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def table_document(measured: Sequence[Measured], /) -> dict[str, Any]:
+    """The same as JSON: what was measured, nothing reckoned."""
+    return {"format": "botshard.baselines/v1", "where": where(), "designs": [asdict(one) for one in measured]}
+
+
+def _reckoned(value: float, one: Measured, bots: int, unit: str) -> str:
+    """Of all bots, where only some were measured: each takes as much again."""
+    text = f"{shown(value * bots / one.bots)} {unit}"
+    return f"≈ {text}" if one.bots < bots else text
+
+
+def _blast(one: Measured, bots: int) -> str:
+    """Of the bots that were asked meanwhile."""
+    if not one.failed_bots:
+        return "none"
+    if one.bots < bots:
+        return f"{one.failed_bots} of {one.bots} that ran, so {shown(100 * one.failed_bots / bots)} %"
+    return f"{shown(100 * one.failed_bots / one.asked_bots)} %"
+
+
+_ROWS: Final[Mapping[str, Callable[[Measured, int], str]]] = {
+    "processes that serve": lambda one, bots: f"{bots if one.bots < bots else one.processes}",
+    "memory a bot": lambda one, _: f"{shown(one.pss_bytes / one.bots / _MEBIBYTE)} MiB",
+    "memory of all": lambda one, bots: _reckoned(one.pss_bytes / (1 << 30), one, bots, "GiB"),
+    "start-up, until every bot answers": lambda one, bots: _reckoned(one.start_s, one, bots, "s"),
+    "bots that fail when one process is killed": _blast,
+    "for how long": lambda one, _: f"{shown(one.failed_for_s)} s" if one.failed_bots else "-",
+    "longest wait for an answer then": lambda one, _: f"{shown(one.longest_s)} s",
+    "roll-out of one bot": lambda one, _: f"{shown(one.roll_one_s)} s",
+    "roll-out of all bots": lambda one, bots: _reckoned(one.roll_all_s, one, bots, "s"),
+}
