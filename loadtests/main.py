@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -37,7 +36,6 @@ at most two minutes on two cores. Ctrl-C ends a run early, and reports what was 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = options.do(options)
     except (LoadTestError, ShardingError) as error:

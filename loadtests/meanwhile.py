@@ -97,10 +97,12 @@ def _publish(
         if over.wait(max(0.0, began_s + span.from_s + wave * span.seconds / (2 * _WAVES) - time.monotonic())):
             return
         bots = chosen[wave::_WAVES]
+        if not bots:
+            break
         publish_fleet(place.store, folder / f"wave-{wave}", tuple(fleet.bots[bot] for bot in bots), version=2)
         at_s = time.monotonic() - began_s
         done.published_s.update(dict.fromkeys(bots, at_s))
-    done.notes.append(f"{len(done.published_s)} bots got a new version, in {_WAVES} waves")
+    done.notes.append(f"{len(done.published_s)} bots got a new version, in waves over half of the phase")
 
 
 def _roll(place: Place, done: Done) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,6 +17,7 @@ from benchmarks.pool_bots import infer_request
 from benchmarks.pool_subjects import ask_once, free_port
 from benchmarks.stack_costs import StackProcesses
 from botshard.bots.publish import publish
+from botshard.local.processes import start_ticks_of
 from botshard.local.stack_process import StackProcess
 from botshard.sharding.fleet import PoolPhase
 from botshard.store.base import ObjectStore
@@ -64,7 +66,7 @@ class Design(Protocol):
         ...
 
     def kill(self) -> None:
-        """`kill -9` of one process that serves, and what starts it again does so at once."""
+        """`kill -9` of one process, always the same one, if it serves now; it is started again at once."""
         ...
 
     def roll_out(self, bots: Sequence[int], /) -> None:
@@ -106,8 +108,7 @@ class ProcessEach:
 
     def kill(self) -> None:
         """The first one."""
-        self._servers[0].kill()
-        self._servers[0].start()
+        _kill(self._servers[0], self._ports[0])
 
     def roll_out(self, bots: Sequence[int], /) -> None:
         """All at the same time."""
@@ -164,8 +165,7 @@ class OneProcess:
 
     def kill(self) -> None:
         """The one."""
-        self._server.kill()
-        self._server.start()
+        _kill(self._server, self._port)
 
     def roll_out(self, bots: Sequence[int], /) -> None:
         """All with the new versions of some."""
@@ -209,6 +209,7 @@ class Sharded:
         self._store: ObjectStore = open_store(self._stack.store_url, environ)
         publish(self._store, [bot.folders[0] for bot in bots], now_s=int(time.time()))
         self._url = ""
+        self._victim = ""
 
     def start(self) -> None:
         """The stack; its bots are published before."""
@@ -229,8 +230,12 @@ class Sharded:
         return sum(StackProcesses.of(self._stack).memory_bytes().values())
 
     def kill(self) -> None:
-        """A replica; the keeper starts another one."""
-        os.kill(self._replicas()[0], signal.SIGKILL)
+        """A pool's replica; the keeper starts another one."""
+        replicas = self._replicas()
+        self._victim = self._victim or next(iter(replicas.values()))
+        for pid, pool in replicas.items():
+            if pool == self._victim and start_ticks_of(pid) is not None:
+                os.kill(pid, signal.SIGKILL)
 
     def roll_out(self, bots: Sequence[int], /) -> None:
         """Published, as always."""
@@ -256,8 +261,10 @@ class Sharded:
         self._stack.stop()
         self._store.close()
 
-    def _replicas(self) -> list[int]:
-        return [record["pid"] for record in self._stack.records()["processes"] if record["kind"] == "replica"]
+    def _replicas(self) -> dict[int, str]:
+        """Their pools, by pid."""
+        records = self._stack.records()["processes"]
+        return {record["pid"]: record["pool"] for record in records if record["kind"] == "replica"}
 
 
 @contextmanager
@@ -291,6 +298,12 @@ def _wait_until(is_so: Callable[[], bool], what: str, said: Callable[[], str]) -
         if time.monotonic() > deadline_s:
             raise LoadTestError(f"not within {_READY_S:g} s: {what}: {said()}")
         time.sleep(_POLL_S)
+
+
+def _kill(server: Server, port: int) -> None:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        server.kill()
+        server.start()
 
 
 def _publish(store: ObjectStore, bots: Sequence[ComparedBot]) -> None:

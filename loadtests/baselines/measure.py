@@ -24,11 +24,14 @@ from loadtests.place import say
 from loadtests.traffic.plan import Phase, make_plan
 from loadtests.traffic.popularity import uniform
 
-__all__ = ["DESIGNS", "Measured", "measure_designs"]
+__all__ = ["DESIGNS", "HARM_S", "Measured", "measure_designs"]
 
 _RATE_PER_S = 200.0
-_LOAD_S = 16.0
-_KILL_AT_S = 4.0
+_LOAD_S = 24.0
+_KILL_AT_S = 3.0
+HARM_S = 5.0
+"""How long a process is killed whenever it serves: what a bot does to it whose requests end it."""
+_AGAIN_S = 0.05
 _USERS = 200
 _PATIENCE_S = 12.0
 
@@ -48,13 +51,13 @@ class Measured:
     requests: int
     failed: int
     failed_bots: int
-    """That had a failed request once a process was killed."""
+    """That had a failed request once a process was killed, whenever it served, for `HARM_S`."""
     asked_bots: int
-    """That were asked between the kill and the last request that failed."""
+    """That were asked between the first kill and the last request that failed."""
     failed_for_s: float
-    """From the kill to the last request that failed, by when it was due."""
+    """From the first kill to the last request that failed, by when it was due."""
     longest_s: float
-    """That a request took which was due after the kill and answered."""
+    """That a request took which was due after the first kill, and answered."""
     roll_one_s: float
     roll_all_s: float
 
@@ -159,7 +162,7 @@ def _measure(name: str, folder: Path, bots: Sequence[ComparedBot], make: _Make, 
 
 
 def _break(folder: Path, design: Design, bots: Sequence[ComparedBot], *, seed: int) -> tuple[Results, float]:
-    """Load on all bots alike, under which one process is killed; when that was, from the load's beginning."""
+    """Load on all bots alike, under which one process is killed again and again; when that began, from the load's beginning."""
     plan = make_plan(
         [Phase("load", _LOAD_S)], uniform(len(bots)), ["all"] * len(bots), base_per_s=_RATE_PER_S, seed=seed
     )
@@ -170,7 +173,9 @@ def _break(folder: Path, design: Design, bots: Sequence[ComparedBot], *, seed: i
             time.sleep(0.05)
         time.sleep(max(0.0, asking.began_s() + _KILL_AT_S - time.monotonic()))
         killed_s = time.monotonic() - asking.began_s()
-        design.kill()
+        while time.monotonic() - asking.began_s() < killed_s + HARM_S:
+            design.kill()
+            time.sleep(_AGAIN_S)
         asking.wait()
     design.wait()
     return asking.results(), killed_s

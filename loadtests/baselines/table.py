@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks.report import where
 from loadtests.baselines.bots import WEIGHTS_MIB
-from loadtests.baselines.measure import Measured
+from loadtests.baselines.measure import HARM_S, Measured
 from loadtests.report.page import shown
 
 __all__ = ["baseline_table", "table_document"]
@@ -25,7 +25,8 @@ def baseline_table(measured: Sequence[Measured], /) -> str:
     ]
     lines += ["| " + " | ".join([what, *(cell(one, bots) for one in measured)]) + " |" for what, cell in _ROWS.items()]
     few = [one for one in measured if one.bots < bots]
-    lines += ["", f"{bots} bots, networks of {WEIGHTS_MIB:.2f} MiB each."]
+    lines += ["", f"{bots} bots, networks of {WEIGHTS_MIB:.2f} MiB each. One process is killed whenever it serves, "]
+    lines[-1] += f"for {HARM_S:g} s, as a bot does whose requests end it."
     if few:
         lines[-1] += (
             f" ≈: reckoned for {bots} processes from {few[0].bots} that ran at once on this machine; "
@@ -39,9 +40,9 @@ def table_document(measured: Sequence[Measured], /) -> dict[str, Any]:
     return {"format": "botshard.baselines/v1", "where": where(), "designs": [asdict(one) for one in measured]}
 
 
-def _reckoned(value: float, one: Measured, bots: int, unit: str) -> str:
-    """Of all bots, where only some were measured: each takes as much again."""
-    text = f"{shown(value * bots / one.bots)} {unit}"
+def _reckoned(value: float, one: Measured, bots: int, unit: str, *, of: int = 0) -> str:
+    """Of all bots, where only some (`of`) were measured: each takes as much again."""
+    text = f"{shown(value * bots / (of or one.bots) if one.bots < bots else value)} {unit}"
     return f"≈ {text}" if one.bots < bots else text
 
 
@@ -59,9 +60,9 @@ _ROWS: Final[Mapping[str, Callable[[Measured, int], str]]] = {
     "memory a bot": lambda one, _: f"{shown(one.pss_bytes / one.bots / _MEBIBYTE)} MiB",
     "memory of all": lambda one, bots: _reckoned(one.pss_bytes / (1 << 30), one, bots, "GiB"),
     "start-up, until every bot answers": lambda one, bots: _reckoned(one.start_s, one, bots, "s"),
-    "bots that fail when one process is killed": _blast,
+    "bots that fail while one process dies": _blast,
     "for how long": lambda one, _: f"{shown(one.failed_for_s)} s" if one.failed_bots else "-",
     "longest wait for an answer then": lambda one, _: f"{shown(one.longest_s)} s",
     "roll-out of one bot": lambda one, _: f"{shown(one.roll_one_s)} s",
-    "roll-out of all bots": lambda one, bots: _reckoned(one.roll_all_s, one, bots, "s"),
+    "roll-out of all the others": lambda one, bots: _reckoned(one.roll_all_s, one, bots, "s", of=one.bots - 1),
 }

@@ -54,9 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def _orders(served: Served, folder: Path, plan: Plan, **changed: Asked) -> Orders:
     """`changed`: other bots in the place of those of the fleet, by their index as `bot_3`."""
-    bots = [
-        changed.get(f"bot_{index}", Asked(bot.id, [bot.answer(1)])) for index, bot in enumerate(served.fleet.bots)
-    ]
+    bots = [changed.get(f"bot_{index}", Asked(bot.id, [bot.answer(1)])) for index, bot in enumerate(served.fleet.bots)]
     return Orders(plan, bots, QUESTION, served.url, served.grpc, folder / "results", users=20, patience_s=10.0)
 
 
@@ -76,8 +74,8 @@ def test_a_plan_is_followed_over_both_protocols(served: Served, tmp_path: Path) 
     plan = _plan(2.0)
     results = _ask(_orders(served, tmp_path, plan), tmp_path)
     assert results.is_whole
-    asked = [(round(one.at_s, 4), one.bot, one.protocol) for one in results.exchanges]
-    assert sorted(asked) == sorted((round(one.at_s, 4), one.bot, one.protocol) for one in plan.arrivals)
+    asked = [(one.at_s, one.bot, one.protocol) for one in results.exchanges]
+    assert asked == sorted((round(one.at_s, 6), one.bot, one.protocol) for one in plan.arrivals)
     assert {one.protocol for one in results.exchanges} == {REST, GRPC}
     assert Counter(one.cause for one in results.exchanges) == {"": len(plan.arrivals)}
     assert {one.version for one in results.exchanges} == {1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,51 +13,59 @@ from botshard.local.processes import start_ticks_of
 from loadtests.baselines.bots import write_compared
 from loadtests.baselines.designs import OneProcess, stopping
 from loadtests.baselines.servers import our_replica
+from loadtests.fleet import make_fleet
 from loadtests.main import main
+from loadtests.place import Place, local_place
 from loadtests.report.document import read_document
 from loadtests.scenarios import SCENARIOS
-from tests.local_stack import GROUPS, LocalStack
+
+_FLEET = ["--bots", "12", "--tenants", "3"]
 
 
-@pytest.mark.stack
-def test_a_scenario_runs_on_a_stack_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Versions are published and everything is rolled under load; no request fails, and nothing is left running."""
-    out, folder = tmp_path / "out", tmp_path / "folder"
-    arguments = ["--bots", "40", "--tenants", "4", "--seconds", "6", "--rate", "30"]
-    code = main(["run", "rolling-update", *arguments, "--out", str(out), "--folder", str(folder)])
-    document = read_document(out / "rolling-update.json")
-    assert document["causes"] == []
-    assert document["isWhole"]
-    assert any("10 bots got a new version" in note for note in document["notes"])
-    assert any("was replaced" in note for note in document["notes"])
-    assert code in (0, 1)  # what is promised of latency is promised for a machine that does nothing else
-    assert "rolling, realtime" in capsys.readouterr().out
-    assert (out / "rolling-update.html").read_text().startswith("<!doctype html>")
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A stack as a run makes it, with a dozen bots; nothing of it is left afterwards."""
+    folder = tmp_path_factory.mktemp("place")
+    scenario = SCENARIOS["rolling-update"]
+    fleet = make_fleet(12, tenants=3, realtime_share=scenario.realtime_share, seed=1)
+    with local_place(folder, fleet, is_asleep=False) as place:
+        assert place.stack is not None
+        records = place.stack.records()
+        yield place
+    left = [record["pid"] for kind in records.values() for record in kind if start_ticks_of(record["pid"]) is not None]
+    assert left == []
     assert not (folder / "stack" / "run").exists()
 
 
 @pytest.mark.stack
-def test_what_runs_already_is_asked_once_it_has_the_bots(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Before they are published it is told how to; afterwards every one of them answers."""
-    stack = LocalStack(tmp_path, groups=GROUPS)
-    fleet = ["steady", "--bots", "12", "--tenants", "3"]
-    run = ["run", *fleet, "--seconds", "2", "--rate", "30", "--out", str(tmp_path / "out")]
-    stack.start()
-    try:
-        assert main([*run, "--router", stack.url]) == 2
-        assert "has 0 of the 12 bots" in capsys.readouterr().err
-        assert main(["publish", *fleet, "--store", stack.store_url]) == 0
-        stack.wait_for_any("load-00000")
-        assert main([*run, "--router", stack.url]) in (0, 1)
-        pids = stack.pids()
-    finally:
-        stack.stop()
-    document = read_document(tmp_path / "out" / "steady.json")
+def test_a_scenario_runs_against_a_stack(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Versions are published under load and take over; no request fails, and the report says what it was."""
+    assert place.stack is not None
+    where = ["--router", place.url, "--store", place.stack.store_url]
+    run = ["run", "rolling-update", *_FLEET, "--seconds", "5", "--rate", "40", "--out", str(tmp_path), *where]
+    assert main(run) in (0, 1)  # what is promised of latency is promised for a machine that does nothing else
+    document = read_document(tmp_path / "rolling-update.json")
     assert document["causes"] == []
-    assert document["load"]["target"] == stack_url_of(document)
-    assert not [pid for pid, ticks in pids.items() if start_ticks_of(pid) == ticks]
+    assert document["isWhole"]
+    assert document["load"]["target"] == place.url
+    assert any(note.startswith("3 bots got a new version") for note in document["notes"])
+    assert "rolling, realtime" in capsys.readouterr().out
+    assert (tmp_path / "rolling-update.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.stack
+def test_bots_that_are_missing_are_told_and_then_published(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the command that publishes them; it does."""
+    assert place.stack is not None
+    more = ["--bots", "15", "--tenants", "3"]
+    assert main(["run", "steady", *more, "--router", place.url, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "has 12 of the 15 bots" in error
+    assert "python -m loadtests publish" in error
+    assert main(["publish", "steady", *more, "--store", place.stack.store_url]) == 0
+    assert "15 bots are in file://" in capsys.readouterr().out
 
 
 def test_a_process_for_all_is_killed_and_rolled_out(tmp_path: Path) -> None:
@@ -74,7 +83,9 @@ def test_a_process_for_all_is_killed_and_rolled_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        pytest.param(["--router", "http://127.0.0.1:{port}"], "nothing answers at http://127.0.0.1:{port}", id="nobody"),
+        pytest.param(
+            ["--router", "http://127.0.0.1:{port}"], "nothing answers at http://127.0.0.1:{port}", id="nobody"
+        ),
         pytest.param(["--router", "localhost"], "it is written http://host:port", id="no address"),
         pytest.param(["--popularity", "fame"], "'fame' is none of azure, uniform, zipf", id="popularity"),
         pytest.param(["--grpc-share", "0.5"], "--grpc host:port", id="no address over gRPC"),

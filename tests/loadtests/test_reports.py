@@ -124,7 +124,7 @@ def test_what_was_not_measured_with_all_bots_is_marked() -> None:
     few, all_of_them = _measured("each", 4), _measured("one", 200, processes=1, failed_bots=90, asked_bots=90)
     table = baseline_table([few, all_of_them])
     assert "| memory of all | ≈ 58.6 GiB | 58.6 GiB |" in table
-    assert "| bots that fail when one process is killed | 1 of 4 that ran, so 0.5 % | 100 % |" in table
+    assert "| bots that fail while one process dies | 1 of 4 that ran, so 0.5 % | 100 % |" in table
     assert "| roll-out of one bot | 2.5 s | 2.5 s |" in table
     assert "≈: reckoned for 200 processes from 4" in table
     assert [one["bots"] for one in table_document([few, all_of_them])["designs"]] == [4, 200]
