@@ -150,7 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--users", type=int, default=200, metavar="N", help="requests open at once (default: 200)")
     run.add_argument("--router", metavar="URL", help="ask what runs there, not a stack that is made for the run")
     run.add_argument("--grpc", metavar="HOST:PORT", help="the same over gRPC")
-    run.add_argument("--grpc-share", type=float, metavar="N", help="of the requests (default with --grpc: 0.3)")
+    run.add_argument(
+        "--grpc-share", type=float, metavar="N", help="of the requests (default: 0.3, where gRPC is spoken)"
+    )
     run.add_argument("--store", metavar="URL", help="of what runs there, for scenarios that publish")
     run.add_argument("--keys", type=Path, metavar="FILE", help="JSON object of API keys by tenant")
     run.add_argument("--out", type=Path, default=Path("load-reports"), metavar="DIR", help="for reports")

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -100,7 +101,8 @@ def local_place(
         is_asleep: wait until every pool has gone to zero.
         environ: of its processes.
     """
-    environ = {**environ, "OMP_NUM_THREADS": "1", "SHARDS_GRACE_S": "2"}
+    rpc_port = _free_port()
+    environ = {**environ, "OMP_NUM_THREADS": "1", "SHARDS_GRACE_S": "2", "ROUTER_GRPC_PORT": str(rpc_port)}
     groups = folder / "groups.yaml"
     largest = max(fleet.of_group(group) for group in set(fleet.groups))
     # A little room, so that an uneven hash does not make a pool more.
@@ -119,7 +121,7 @@ def local_place(
             # One has been awake, so that what is measured is a morning and not the start of a stack.
             _wait_until(lambda: _is_answered(url, fleet.bots[0]), stack, f"{fleet.bots[0].id} answers")
             _wait_until(lambda: _all_asleep(stack), stack, "every pool is at zero")
-        yield Place(url, "", store, stack)
+        yield Place(url, f"127.0.0.1:{rpc_port}" if _listens(rpc_port) else "", store, stack)
     except StackError as error:
         raise LoadTestError(str(error)) from error
     finally:
@@ -204,6 +206,21 @@ def _is_answered(url: str, bot: FleetBot) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody takes connections there: not every router speaks gRPC."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _all_asleep(stack: StackProcess) -> bool:

@@ -81,18 +81,19 @@ def run_scenario(
         seed=options.seed,
     )
     shares = _shares(options.popularity or scenario.popularity, len(fleet.bots))
-    plan = make_plan(
-        scenario.all_phases(options.seconds or scenario.seconds),
-        shares,
-        fleet.tenants,
-        base_per_s=options.rate_per_s or scenario.rate_per_s,
-        seed=options.seed,
-        grpc_share=_grpc_share(options),
-    )
     with tempfile.TemporaryDirectory(prefix="botshard-load-") as temporary:
         path = folder or Path(temporary)
         path.mkdir(parents=True, exist_ok=True)
         with _place(scenario, options, fleet, path, environ) as place:
+            grpc_share = _grpc_share(options, place)
+            plan = make_plan(
+                scenario.all_phases(options.seconds or scenario.seconds),
+                shares,
+                fleet.tenants,
+                base_per_s=options.rate_per_s or scenario.rate_per_s,
+                seed=options.seed,
+                grpc_share=grpc_share,
+            )
             seen, done = _ask(scenario, options, place, fleet, plan, path, shares, stop)
     return document_of(
         seen,
@@ -106,7 +107,7 @@ def run_scenario(
             "realtimeShare": scenario.realtime_share,
             "popularity": options.popularity or scenario.popularity,
             "ratePerS": options.rate_per_s or scenario.rate_per_s,
-            "grpcShare": _grpc_share(options),
+            "grpcShare": grpc_share,
             "users": options.users,
             "target": options.router or "a local stack",
         },
@@ -213,12 +214,13 @@ def _shares(popularity: str, count: int) -> Shares:
         ) from error
 
 
-def _grpc_share(options: Options) -> float:
-    if options.grpc_share is not None:
-        if options.grpc_share and not options.grpc:
-            raise LoadTestError("a share over gRPC needs an address that is asked so: --grpc host:port")
-        return options.grpc_share
-    return _GRPC_SHARE if options.grpc else 0.0
+def _grpc_share(options: Options, place: Place) -> float:
+    """Nothing where the place does not speak it. Raises: LoadTestError where more was asked for."""
+    if options.grpc_share is None:
+        return _GRPC_SHARE if place.grpc else 0.0
+    if options.grpc_share and not place.grpc:
+        raise LoadTestError("a share over gRPC needs an address that is asked so: --grpc host:port")
+    return options.grpc_share
 
 
 def _bearer(key: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ __all__ = ["UNKNOWN", "Exchange", "Results", "cause_of_answer", "is_cold", "read
 UNKNOWN = -1
 """Nobody said whether the request was cold, or which version answered it."""
 _TOLERANCE = 1e-3
-_COLD = ("load", "fetch", "wake")
+_COLD = ("wake", "wait", "fetch", "load")
 """What a request that found its bot in memory, and its pool awake, has no time in."""
 _LONGEST_CAUSE = 80
 

@@ -162,7 +162,7 @@ def _measure(name: str, folder: Path, bots: Sequence[ComparedBot], make: _Make, 
 
 
 def _break(folder: Path, design: Design, bots: Sequence[ComparedBot], *, seed: int) -> tuple[Results, float]:
-    """Load on all bots alike, under which one process is killed again and again; when that began, from the load's beginning."""
+    """Load on all bots alike, under which one process is killed again and again; when that began, from the load's."""
     plan = make_plan(
         [Phase("load", _LOAD_S)], uniform(len(bots)), ["all"] * len(bots), base_per_s=_RATE_PER_S, seed=seed
     )

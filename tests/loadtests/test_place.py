@@ -64,6 +64,8 @@ def test_bots_that_are_missing_are_told_and_then_published(
     error = capsys.readouterr().err
     assert "has 12 of the 15 bots" in error
     assert "python -m loadtests publish" in error
+    assert main(["run", "steady", *_FLEET, "--grpc-share", "0.5", "--router", place.url, "--out", str(tmp_path)]) == 2
+    assert "--grpc host:port" in capsys.readouterr().err
     assert main(["publish", "steady", *more, "--store", place.stack.store_url]) == 0
     assert "15 bots are in file://" in capsys.readouterr().out
 
@@ -88,7 +90,6 @@ def test_a_process_for_all_is_killed_and_rolled_out(tmp_path: Path) -> None:
         ),
         pytest.param(["--router", "localhost"], "it is written http://host:port", id="no address"),
         pytest.param(["--popularity", "fame"], "'fame' is none of azure, uniform, zipf", id="popularity"),
-        pytest.param(["--grpc-share", "0.5"], "--grpc host:port", id="no address over gRPC"),
         pytest.param(["--keys", "{port}.json"], "no JSON object of keys", id="keys"),
     ],
 )
