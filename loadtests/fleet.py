@@ -59,7 +59,7 @@ class FleetBot:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """All of them, in the order in which plans count them."""
+    """All of them, in the order in which timetables count them."""
 
     bots: tuple[FleetBot, ...]
 

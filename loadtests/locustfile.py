@@ -19,8 +19,8 @@ from locust.env import Environment
 from loadtests.asking.orders import Asked
 from loadtests.asking.users import ask_rest, ask_rpc, rpc_channel
 from loadtests.fleet import QUESTION, make_fleet
-from loadtests.traffic.plan import usual_of
 from loadtests.traffic.popularity import POPULARITIES
+from loadtests.traffic.timetable import usual_of
 
 __all__ = ["RestPerson", "RpcPerson"]
 

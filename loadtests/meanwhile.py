@@ -13,7 +13,7 @@ from loadtests.errors import LoadTestError
 from loadtests.fleet import Fleet
 from loadtests.place import Place, publish_fleet, roll, say
 from loadtests.scenarios import PUBLISH, Scenario
-from loadtests.traffic.plan import Span
+from loadtests.traffic.timetable import Span
 
 __all__ = ["Done", "happening"]
 
@@ -27,7 +27,7 @@ class Done:
     """What has happened."""
 
     published_s: dict[int, float] = field(default_factory=dict)
-    """When a new version of a bot was in the catalog, from the plan's beginning."""
+    """When a new version of a bot was in the catalog, from the timetable's beginning."""
     notes: list[str] = field(default_factory=list)
     """For people."""
 
@@ -44,7 +44,7 @@ def happening(
         place: to which it is done.
         fleet: what is there.
         folder: for bots' folders.
-        began_s: monotonic seconds of the plan's beginning; 0 until it has begun.
+        began_s: monotonic seconds of the timetable's beginning; 0 until it has begun.
     """
     done, over = Done(), threading.Event()
     thread = threading.Thread(target=_act, args=(scenario, spans, place, fleet, folder, began_s, done, over))

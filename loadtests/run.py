@@ -1,4 +1,4 @@
-"""One run of a scenario: plan, place, asking, what happens meanwhile, report."""
+"""One run of a scenario: timetable, place, asking, what happens meanwhile, report."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from loadtests.report.promises import verdicts_of
 from loadtests.report.seen import Seen
 from loadtests.scenarios import PUBLISH, Scenario
 from loadtests.traffic.mixes import GreedyTenant, HotBot, hot_bot, typical_tenant
-from loadtests.traffic.plan import Plan, make_plan, usual_of
 from loadtests.traffic.popularity import POPULARITIES, Shares, measured
+from loadtests.traffic.timetable import Timetable, make_timetable, usual_of
 from loadtests.traffic.traces import TraceError, read_counts
 
 __all__ = ["Options", "greedy_bots", "run_scenario"]
@@ -86,7 +86,7 @@ def run_scenario(
         path.mkdir(parents=True, exist_ok=True)
         with _place(scenario, options, fleet, path, environ) as place:
             grpc_share = _grpc_share(options, place)
-            plan = make_plan(
+            timetable = make_timetable(
                 scenario.all_phases(options.seconds or scenario.seconds),
                 shares,
                 fleet.tenants,
@@ -94,7 +94,7 @@ def run_scenario(
                 seed=options.seed,
                 grpc_share=grpc_share,
             )
-            seen, done = _ask(scenario, options, place, fleet, plan, path, shares, stop)
+            seen, done = _ask(scenario, options, place, fleet, timetable, path, shares, stop)
     return document_of(
         seen,
         verdicts_of(seen, scenario.promises),
@@ -139,7 +139,7 @@ def _ask(  # noqa: PLR0913, PLR0917 - all that a run has
     options: Options,
     place: Place,
     fleet: Fleet,
-    plan: Plan,
+    timetable: Timetable,
     folder: Path,
     shares: Shares,
     stop: threading.Event | None,
@@ -153,11 +153,11 @@ def _ask(  # noqa: PLR0913, PLR0917 - all that a run has
         )
         for bot in fleet.bots
     ]
-    orders = Orders(plan, bots, QUESTION, place.url, place.grpc, folder / "results.jsonl", options.users)
-    say(f"{scenario.name}: {len(plan.arrivals):,} requests in {plan.seconds:.0f} s")
+    orders = Orders(timetable, bots, QUESTION, place.url, place.grpc, folder / "results.jsonl", options.users)
+    say(f"{scenario.name}: {len(timetable.arrivals):,} requests in {timetable.seconds:.0f} s")
     with (
         Asking(orders, folder) as asking,
-        happening(scenario, plan.spans, place, fleet, folder / "versions", began_s=asking.began_s) as done,
+        happening(scenario, timetable.spans, place, fleet, folder / "versions", began_s=asking.began_s) as done,
     ):
         try:
             asking.wait(told=_Telling(), stop=stop)
@@ -166,7 +166,7 @@ def _ask(  # noqa: PLR0913, PLR0917 - all that a run has
                 raise
             say("stopped; the report is of what was asked until now")
     seen = Seen(
-        plan,
+        timetable,
         asking.results(),
         fleet.tenants,
         fleet.groups,

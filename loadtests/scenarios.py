@@ -22,7 +22,7 @@ from loadtests.report.promises import (
 from loadtests.report.seen import SEEN_WITHIN_S, Slice
 from loadtests.traffic.curves import Constant, Diurnal, Ramp
 from loadtests.traffic.mixes import GreedyTenant, HotBot
-from loadtests.traffic.plan import Phase
+from loadtests.traffic.timetable import Phase
 
 __all__ = ["PUBLISH", "ROLL", "SCENARIOS", "Scenario"]
 

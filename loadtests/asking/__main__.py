@@ -1,7 +1,7 @@
-"""The asking process: `python -m loadtests.asking ORDERS`; follows the plan, and on SIGTERM ends at once.
+"""The asking process: `python -m loadtests.asking ORDERS`; follows the timetable, and on SIGTERM ends at once.
 
 Locust is used as a library, without its web page: its users, its runner, its request events. What is asked, and when,
-is in the plan; what became of it goes to a file, a line an exchange, several times a second.
+is in the timetable; what became of it goes to a file, a line an exchange, several times a second.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from locust.env import Environment
 from locust.runners import LocalRunner
 
 from loadtests.asking.orders import Orders
-from loadtests.traffic.plan import GRPC, REST
+from loadtests.traffic.timetable import GRPC, REST
 
 _FLUSH_S = 0.2
 _SPAWN_PER_S = 2_000.0
 
 
 def main() -> int:
-    """Ask; 0 where the plan came to its end."""
+    """Ask; 0 where the timetable came to its end."""
     logging.getLogger("locust").setLevel(logging.ERROR)
     orders = Orders.read(Path(sys.argv[1]))
     course = Course(orders)
@@ -56,12 +56,12 @@ def _follow(course: Course, runner: LocalRunner, results: TextIO) -> None:
     course.begin()
     before_s = time.process_time()
     _say(results, {"began": course.began_s})
-    over_s = course.began_s + course.orders.plan.seconds
+    over_s = course.began_s + course.orders.timetable.seconds
     while not course.is_over and (time.monotonic() < over_s or runner.user_count):
         gevent.sleep(_FLUSH_S)
         _write(course, results)
     if not course.is_over:
-        _say(results, {"until": course.orders.plan.seconds, "cpu": time.process_time() - before_s})
+        _say(results, {"until": course.orders.timetable.seconds, "cpu": time.process_time() - before_s})
 
 
 def _write(course: Course, results: TextIO) -> None:
@@ -76,8 +76,8 @@ def _say(results: TextIO, document: dict[str, float]) -> None:
 
 
 def _users(course: Course) -> list[type[User]]:
-    """A class for each protocol that the plan asks over."""
-    asked = {arrival.protocol for arrival in course.orders.plan.arrivals}
+    """A class for each protocol that the timetable asks over."""
+    asked = {arrival.protocol for arrival in course.orders.timetable.arrivals}
     rest: type[User] = type("Rest", (RestUser,), {"course": course, "network_timeout": course.orders.patience_s})
     rpc: type[User] = type("Rpc", (GrpcUser,), {"course": course})
     return [kind for name, kind in ((REST, rest), (GRPC, rpc)) if name in asked]

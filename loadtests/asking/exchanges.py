@@ -22,7 +22,7 @@ class Exchange(NamedTuple):
     """One request and what came of it."""
 
     at_s: float
-    """When it was due, from the beginning of the plan."""
+    """When it was due, from the beginning of the timetable."""
     late_s: float
     """How much later than that it was sent: what the load generator is to blame for, or the number of its users."""
     took_s: float
@@ -44,11 +44,11 @@ class Results:
 
     exchanges: Sequence[Exchange]
     began_s: float
-    """Monotonic seconds of this machine at the plan's beginning; 0: it never began."""
+    """Monotonic seconds of this machine at the timetable's beginning; 0: it never began."""
     until_s: float
     """From the beginning, up to when it has asked."""
     is_whole: bool
-    """Whether it came to its plan's end."""
+    """Whether it came to its timetable's end."""
     cpu_s: float
     """Of the asking process, from the beginning to the end."""
 

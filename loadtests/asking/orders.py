@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from loadtests.traffic.plan import Plan
+from loadtests.traffic.timetable import Timetable
 
 __all__ = ["Asked", "Orders"]
 
@@ -35,14 +35,14 @@ class Asked:
 class Orders:
     """One run of the asking process."""
 
-    plan: Plan
+    timetable: Timetable
     bots: Sequence[Asked]
     question: str
     """Body of every infer request: one input, FP32."""
     url: str
     """Of a router, or of anything that speaks the protocol."""
     grpc: str
-    """`host:port` of one that speaks it over gRPC; empty: the plan asks nobody that way."""
+    """`host:port` of one that speaks it over gRPC; empty: the timetable asks nobody that way."""
     results: Path
     """Where exchanges are written."""
     users: int
@@ -53,7 +53,7 @@ class Orders:
     def write(self, path: Path) -> None:
         """Into a file."""
         document = {
-            "plan": self.plan.document(),
+            "timetable": self.timetable.document(),
             "bots": [[bot.id, list(map(list, bot.answers)), bot.url, dict(bot.headers)] for bot in self.bots],
             "question": self.question,
             "url": self.url,
@@ -69,7 +69,7 @@ class Orders:
         """Of a file."""
         document: dict[str, Any] = json.loads(path.read_text())
         return cls(
-            Plan.read(document["plan"]),
+            Timetable.read(document["timetable"]),
             [Asked(*bot) for bot in document["bots"]],
             document["question"],
             document["url"],

@@ -26,7 +26,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Asking:
-    """A process that follows a plan; a context, after which it is gone."""
+    """A process that follows a timetable; a context, after which it is gone."""
 
     def __init__(self, orders: Orders, folder: Path) -> None:
         self._orders = orders
@@ -56,25 +56,25 @@ class Asking:
             self._process.wait()
 
     def began_s(self) -> float:
-        """Monotonic seconds of the plan's beginning; 0: it has not begun."""
+        """Monotonic seconds of the timetable's beginning; 0: it has not begun."""
         if not self._began_s and self._orders.results.exists():
             self._began_s = _first_line(self._orders.results)
         return self._began_s
 
     def wait(self, *, told: Callable[[float], None] | None = None, stop: threading.Event | None = None) -> None:
-        """Until the plan is over, or `stop` is set. Raises: LoadTestError where the process fails.
+        """Until the timetable is over, or `stop` is set. Raises: LoadTestError where the process fails.
 
         Args:
-            told: every now and then, how many seconds of the plan have passed.
+            told: every now and then, how many seconds of the timetable have passed.
             stop: ends it early.
         """
-        plan_s = self._orders.plan.seconds
-        deadline_s = time.monotonic() + plan_s + self._orders.patience_s + _SLACK_S
+        timetable_s = self._orders.timetable.seconds
+        deadline_s = time.monotonic() + timetable_s + self._orders.patience_s + _SLACK_S
         while self._process.poll() is None:
             if time.monotonic() > deadline_s:
                 raise LoadTestError(f"the asking process does not come to its end; it said: {self._said()}")
             if told is not None and self.began_s():
-                told(min(plan_s, time.monotonic() - self.began_s()))
+                told(min(timetable_s, time.monotonic() - self.began_s()))
             if stop is None:
                 time.sleep(_POLL_S)
             elif stop.wait(_POLL_S):

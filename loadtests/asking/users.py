@@ -1,8 +1,8 @@
-"""Locust's users that follow a plan, over REST and over gRPC, and what they have in common.
+"""Locust's users that follow a timetable, over REST and over gRPC, and what they have in common.
 
-A user takes the next request that is due, waits until then, asks, and takes the next. All users of a protocol share the
-plan, so however slow answers are, the others go on: an open loop up to the number of users. What is due while all of
-them wait is asked late, and its latency counts from when it was due; so nothing is left out of it.
+A user takes the next request that is due, waits until then, asks, and takes the next. All users of a protocol share
+the timetable, so however slow answers are, the others go on: an open loop up to the number of users. What is due while
+all of them wait is asked late, and its latency counts from when it was due; so nothing is left out of it.
 
 Importing this module patches the standard library for gevent: only the asking process does.
 """
@@ -29,7 +29,7 @@ from locust.exception import StopUser
 from botshard.oip.grpc_schema import SERVICE, message_class
 from loadtests.asking.exchanges import UNKNOWN, Exchange, cause_of_answer, is_cold, version_of
 from loadtests.asking.orders import Asked, Orders
-from loadtests.traffic.plan import GRPC, REST, Arrival
+from loadtests.traffic.timetable import GRPC, REST, Arrival
 
 __all__ = ["Course", "GrpcUser", "Note", "RestUser", "ask_rest", "ask_rpc", "rpc_channel"]
 
@@ -46,7 +46,7 @@ _CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries
 
 
 class Course:
-    """A plan that is being followed."""
+    """A timetable that is being followed."""
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
@@ -56,11 +56,11 @@ class Course:
         self.began_s = 0.0
         self.is_over = False
         self._begun = Event()
-        arrivals = orders.plan.arrivals
+        arrivals = orders.timetable.arrivals
         self._due = {name: deque(one for one in arrivals if one.protocol == name) for name in (REST, GRPC)}
 
     def begin(self) -> None:
-        """Now is the plan's beginning."""
+        """Now is the timetable's beginning."""
         self.began_s = time.monotonic()
         self._begun.set()
 
@@ -103,14 +103,14 @@ class Course:
 
 
 class RestUser(FastHttpUser):
-    """Follows a plan over REST."""
+    """Follows a timetable over REST."""
 
     course: ClassVar[Course]
     abstract = True
 
     @task
     def follow(self) -> None:
-        """One request of the plan."""
+        """One request of the timetable."""
         course = self.course
         arrival = course.next(REST)
         sent_s = time.monotonic()
@@ -118,7 +118,7 @@ class RestUser(FastHttpUser):
 
 
 class GrpcUser(User):
-    """Follows a plan over gRPC, over one of a few channels that all such users share."""
+    """Follows a timetable over gRPC, over one of a few channels that all such users share."""
 
     course: ClassVar[Course]
     abstract = True
@@ -133,7 +133,7 @@ class GrpcUser(User):
 
     @task
     def follow(self) -> None:
-        """One request of the plan."""
+        """One request of the timetable."""
         course, orders = self.course, self.course.orders
         arrival = course.next(GRPC)
         bot, sent_s = orders.bots[arrival.bot], time.monotonic()

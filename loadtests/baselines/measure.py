@@ -21,16 +21,18 @@ from loadtests.baselines.designs import (
 from loadtests.baselines.servers import kserve_server, our_replica
 from loadtests.errors import LoadTestError
 from loadtests.place import say
-from loadtests.traffic.plan import Phase, make_plan
 from loadtests.traffic.popularity import uniform
+from loadtests.traffic.timetable import Phase, make_timetable
 
-__all__ = ["DESIGNS", "HARM_S", "Measured", "measure_designs"]
+__all__ = ["DESIGNS", "HARM_S", "LATE_S", "Measured", "measure_designs"]
 
 _RATE_PER_S = 200.0
 _LOAD_S = 24.0
 _KILL_AT_S = 3.0
 HARM_S = 5.0
 """How long a process is killed whenever it serves: what a bot does to it whose requests end it."""
+LATE_S = 1.0
+"""What nobody should wait for an answer."""
 _AGAIN_S = 0.05
 _USERS = 200
 _PATIENCE_S = 12.0
@@ -52,12 +54,14 @@ class Measured:
     failed: int
     failed_bots: int
     """That had a failed request once a process was killed, whenever it served, for `HARM_S`."""
+    hurt_bots: int
+    """That had one which failed or took longer than `LATE_S`."""
     asked_bots: int
-    """That were asked between the first kill and the last request that failed."""
-    failed_for_s: float
-    """From the first kill to the last request that failed, by when it was due."""
+    """That were asked between the first kill and the last request that was hurt so."""
+    hurt_for_s: float
+    """From the first kill to the last request that was hurt, by when it was due."""
     longest_s: float
-    """That a request took which was due after the first kill, and answered."""
+    """That a request took which was due after the first kill."""
     roll_one_s: float
     roll_all_s: float
 
@@ -138,10 +142,10 @@ def _measure(name: str, folder: Path, bots: Sequence[ComparedBot], make: _Make, 
         start_s = time.monotonic() - began_s
         processes, pss_bytes = design.processes, design.pss_bytes()
         results, killed_s = _break(folder, design, bots, seed=seed)
-        failed = [one for one in results.exchanges if one.cause]
-        failed_for_s = max((one.at_s - killed_s for one in failed), default=0.0)
-        meanwhile = {one.bot for one in results.exchanges if 0 <= one.at_s - killed_s <= failed_for_s}
-        waits_s = [one.took_s for one in results.exchanges if one.at_s > killed_s - 1 and not one.cause]
+        after = [one for one in results.exchanges if one.at_s + one.took_s > killed_s]
+        hurt = [one for one in after if one.cause or one.took_s > LATE_S]
+        hurt_for_s = max((one.at_s - killed_s for one in hurt), default=0.0)
+        asked = {one.bot for one in after if one.at_s - killed_s <= hurt_for_s} if hurt else set()
         one_s = _timed(lambda: design.roll_out([0]))
         all_s = _timed(lambda: design.roll_out(range(1, len(bots)))) if len(bots) > 1 else one_s
     return Measured(
@@ -151,11 +155,12 @@ def _measure(name: str, folder: Path, bots: Sequence[ComparedBot], make: _Make, 
         pss_bytes,
         start_s,
         len(results.exchanges),
-        len(failed),
-        len({one.bot for one in failed}),
-        len(meanwhile | {one.bot for one in failed}),
-        failed_for_s,
-        max(waits_s, default=0.0),
+        sum(1 for one in results.exchanges if one.cause),
+        len({one.bot for one in hurt if one.cause}),
+        len({one.bot for one in hurt}),
+        len(asked),
+        hurt_for_s,
+        max((one.took_s for one in after), default=0.0),
         one_s,
         all_s,
     )
@@ -163,11 +168,11 @@ def _measure(name: str, folder: Path, bots: Sequence[ComparedBot], make: _Make, 
 
 def _break(folder: Path, design: Design, bots: Sequence[ComparedBot], *, seed: int) -> tuple[Results, float]:
     """Load on all bots alike, under which one process is killed again and again; when that began, from the load's."""
-    plan = make_plan(
+    timetable = make_timetable(
         [Phase("load", _LOAD_S)], uniform(len(bots)), ["all"] * len(bots), base_per_s=_RATE_PER_S, seed=seed
     )
     asked = [Asked(bot.id, bot.answers, design.url(index)) for index, bot in enumerate(bots)]
-    orders = Orders(plan, asked, QUESTION, design.url(0), "", folder / "results.jsonl", _USERS, _PATIENCE_S)
+    orders = Orders(timetable, asked, QUESTION, design.url(0), "", folder / "results.jsonl", _USERS, _PATIENCE_S)
     with Asking(orders, folder) as asking:
         while not asking.began_s():
             time.sleep(0.05)

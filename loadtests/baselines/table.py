@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks.report import where
 from loadtests.baselines.bots import WEIGHTS_MIB
-from loadtests.baselines.measure import HARM_S, Measured
+from loadtests.baselines.measure import HARM_S, LATE_S, Measured
 from loadtests.report.page import shown
 
 __all__ = ["baseline_table", "table_document"]
@@ -46,13 +46,13 @@ def _reckoned(value: float, one: Measured, bots: int, unit: str, *, of: int = 0)
     return f"≈ {text}" if one.bots < bots else text
 
 
-def _blast(one: Measured, bots: int) -> str:
+def _blast(hurt: int, one: Measured, bots: int) -> str:
     """Of the bots that were asked meanwhile."""
-    if not one.failed_bots:
+    if not hurt:
         return "none"
     if one.bots < bots:
-        return f"{one.failed_bots} of {one.bots} that ran, so {shown(100 * one.failed_bots / bots)} %"
-    return f"{shown(100 * one.failed_bots / one.asked_bots)} %"
+        return f"{hurt} of {one.bots} that ran, so {shown(100 * hurt / bots)} %"
+    return f"{shown(100 * hurt / one.asked_bots)} %"
 
 
 _ROWS: Final[Mapping[str, Callable[[Measured, int], str]]] = {
@@ -60,9 +60,10 @@ _ROWS: Final[Mapping[str, Callable[[Measured, int], str]]] = {
     "memory a bot": lambda one, _: f"{shown(one.pss_bytes / one.bots / _MEBIBYTE)} MiB",
     "memory of all": lambda one, bots: _reckoned(one.pss_bytes / (1 << 30), one, bots, "GiB"),
     "start-up, until every bot answers": lambda one, bots: _reckoned(one.start_s, one, bots, "s"),
-    "bots that fail while one process dies": _blast,
-    "for how long": lambda one, _: f"{shown(one.failed_for_s)} s" if one.failed_bots else "-",
-    "longest wait for an answer then": lambda one, _: f"{shown(one.longest_s)} s",
+    "bots that fail while one process dies": lambda one, bots: _blast(one.failed_bots, one, bots),
+    f"that fail, or wait over {LATE_S:g} s": lambda one, bots: _blast(one.hurt_bots, one, bots),
+    "for how long": lambda one, _: f"{shown(one.hurt_for_s)} s" if one.hurt_bots else "-",
+    "longest request then": lambda one, _: f"{shown(one.longest_s)} s",
     "roll-out of one bot": lambda one, _: f"{shown(one.roll_one_s)} s",
     "roll-out of all the others": lambda one, bots: _reckoned(one.roll_all_s, one, bots, "s", of=one.bots - 1),
 }

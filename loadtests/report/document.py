@@ -55,7 +55,7 @@ def document_of(
             "cpuCores": seen.results.cpu_s / seen.results.until_s if seen.results.until_s else None,
             "lateP99Ms": seen.late_ms(),
         },
-        "phases": [asdict(span) for span in seen.plan.spans],
+        "phases": [asdict(span) for span in seen.timetable.spans],
         "slices": [_slice(seen, chosen) for chosen in seen.slices()],
         "causes": [{"cause": cause, "count": count} for cause, count in causes_of(seen.exchanges())],
         "cold": {

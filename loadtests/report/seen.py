@@ -8,7 +8,7 @@ from statistics import median
 
 from loadtests.asking.exchanges import Exchange, Results
 from loadtests.report.figures import Cold, Figures, cold_of, figures_of, jain, percentile, tenants_served
-from loadtests.traffic.plan import Plan
+from loadtests.traffic.timetable import Timetable
 
 __all__ = ["ALL", "SEEN_WITHIN_S", "Rollout", "Seen", "Slice"]
 
@@ -52,7 +52,7 @@ class Rollout:
 class Seen:
     """All that the figures are made of."""
 
-    plan: Plan
+    timetable: Timetable
     results: Results
     tenants: Sequence[str]
     """By bot."""
@@ -61,7 +61,7 @@ class Seen:
     greedy: frozenset[int] = frozenset()
     """Bots of whoever asks unusually much in some phase."""
     published_s: Mapping[int, float] = field(default_factory=dict)
-    """When a new version of a bot was published, from the plan's beginning."""
+    """When a new version of a bot was published, from the timetable's beginning."""
     promised_s: float = 1.0
     """Within which an answer is in time."""
 
@@ -69,7 +69,7 @@ class Seen:
         """Those of a slice; without a phase, those of all phases that count."""
         phases = {
             index
-            for index, span in enumerate(self.plan.spans)
+            for index, span in enumerate(self.timetable.spans)
             if (span.is_counted if chosen.phase is None else span.name == chosen.phase)
         }
         return (
@@ -103,9 +103,9 @@ class Seen:
 
     def slices(self) -> list[Slice]:
         """Those that are worth a line."""
-        phases = list(dict.fromkeys(span.name for span in self.plan.spans if span.is_counted))
+        phases = list(dict.fromkeys(span.name for span in self.timetable.spans if span.is_counted))
         groups = sorted(set(self.groups))
-        protocols = sorted({arrival.protocol for arrival in self.plan.arrivals})
+        protocols = sorted({arrival.protocol for arrival in self.timetable.arrivals})
         found = [ALL]
         found += [Slice(group=group) for group in groups if len(groups) > 1]
         found += [Slice(protocol=protocol) for protocol in protocols if len(protocols) > 1]
@@ -137,6 +137,8 @@ class Seen:
 
     def _seconds(self, chosen: Slice) -> float:
         spans = [
-            span for span in self.plan.spans if (span.is_counted if chosen.phase is None else span.name == chosen.phase)
+            span
+            for span in self.timetable.spans
+            if (span.is_counted if chosen.phase is None else span.name == chosen.phase)
         ]
         return sum(max(0.0, min(span.until_s, self.results.until_s) - span.from_s) for span in spans)

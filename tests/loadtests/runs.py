@@ -12,8 +12,8 @@ from loadtests.report.promises import verdicts_of
 from loadtests.report.seen import Seen
 from loadtests.run import greedy_bots
 from loadtests.scenarios import PUBLISH, Scenario
-from loadtests.traffic.plan import make_plan
 from loadtests.traffic.popularity import POPULARITIES
+from loadtests.traffic.timetable import make_timetable
 
 __all__ = ["document", "exchange", "imagined"]
 
@@ -43,10 +43,10 @@ def imagined(
     """A run of a scenario in which every request was answered at once, but for what `become` makes of it."""
     fleet = make_fleet(bots, tenants=min(6, scenario.tenants), realtime_share=scenario.realtime_share, seed=1)
     shares = POPULARITIES[scenario.popularity](bots)
-    plan = make_plan(
+    timetable = make_timetable(
         scenario.all_phases(scenario.seconds), shares, fleet.tenants, base_per_s=scenario.rate_per_s, seed=1
     )
-    publishing = [span for span in plan.spans if (span.name, PUBLISH) in scenario.meanwhile]
+    publishing = [span for span in timetable.spans if (span.name, PUBLISH) in scenario.meanwhile]
     published_s = {bot: span.from_s for span in publishing for bot in range(0, bots, 4)}
     exchanges = [
         become(
@@ -57,12 +57,12 @@ def imagined(
                 version=2 if one.at_s > published_s.get(one.bot, 1e9) + 0.5 else 1,
             )
         )
-        for one in plan.arrivals
+        for one in timetable.arrivals
     ]
-    until_s = plan.seconds if is_whole else plan.seconds / 4
+    until_s = timetable.seconds if is_whole else timetable.seconds / 4
     seen = [one for one in exchanges if one.at_s < until_s]
     return Seen(
-        plan,
+        timetable,
         Results(seen, 1.0, until_s, is_whole, until_s / 10),
         fleet.tenants,
         fleet.groups,

@@ -22,8 +22,8 @@ from loadtests.asking.exchanges import Results
 from loadtests.asking.orders import Asked, Orders
 from loadtests.asking.running import Asking
 from loadtests.fleet import QUESTION, Fleet, make_fleet, write_bots
-from loadtests.traffic.plan import GRPC, REST, Phase, Plan, make_plan
 from loadtests.traffic.popularity import zipf
+from loadtests.traffic.timetable import GRPC, REST, Phase, Timetable, make_timetable
 from tests.waiting import eventually
 
 _BOTS = 12
@@ -52,15 +52,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(fleet, f"http://127.0.0.1:{subject.port}", f"127.0.0.1:{rpc}")
 
 
-def _orders(served: Served, folder: Path, plan: Plan, **changed: Asked) -> Orders:
+def _orders(served: Served, folder: Path, timetable: Timetable, **changed: Asked) -> Orders:
     """`changed`: other bots in the place of those of the fleet, by their index as `bot_3`."""
     bots = [changed.get(f"bot_{index}", Asked(bot.id, [bot.answer(1)])) for index, bot in enumerate(served.fleet.bots)]
-    return Orders(plan, bots, QUESTION, served.url, served.grpc, folder / "results", users=20, patience_s=10.0)
+    return Orders(timetable, bots, QUESTION, served.url, served.grpc, folder / "results", users=20, patience_s=10.0)
 
 
-def _plan(seconds: float, *, per_s: float = 100.0, grpc_share: float = 0.5) -> Plan:
+def _timetable(seconds: float, *, per_s: float = 100.0, grpc_share: float = 0.5) -> Timetable:
     tenants = ["t"] * _BOTS
-    return make_plan([Phase("a", seconds)], zipf(_BOTS), tenants, base_per_s=per_s, seed=1, grpc_share=grpc_share)
+    return make_timetable([Phase("a", seconds)], zipf(_BOTS), tenants, base_per_s=per_s, seed=1, grpc_share=grpc_share)
 
 
 def _ask(orders: Orders, folder: Path) -> Results:
@@ -69,15 +69,15 @@ def _ask(orders: Orders, folder: Path) -> Results:
     return asking.results()
 
 
-def test_a_plan_is_followed_over_both_protocols(served: Served, tmp_path: Path) -> None:
+def test_a_timetable_is_followed_over_both_protocols(served: Served, tmp_path: Path) -> None:
     """Each request of it once, at its moment, answered by its bot's own weights; latency holds its lateness."""
-    plan = _plan(2.0)
-    results = _ask(_orders(served, tmp_path, plan), tmp_path)
+    timetable = _timetable(2.0)
+    results = _ask(_orders(served, tmp_path, timetable), tmp_path)
     assert results.is_whole
     asked = [(one.at_s, one.bot, one.protocol) for one in results.exchanges]
-    assert asked == sorted((round(one.at_s, 6), one.bot, one.protocol) for one in plan.arrivals)
+    assert asked == sorted((round(one.at_s, 6), one.bot, one.protocol) for one in timetable.arrivals)
     assert {one.protocol for one in results.exchanges} == {REST, GRPC}
-    assert Counter(one.cause for one in results.exchanges) == {"": len(plan.arrivals)}
+    assert Counter(one.cause for one in results.exchanges) == {"": len(timetable.arrivals)}
     assert {one.version for one in results.exchanges} == {1}
     assert {one.cold for one in results.exchanges if one.protocol == REST} <= {0, 1}
     assert all(one.took_s >= one.late_s for one in results.exchanges)
@@ -89,7 +89,7 @@ def test_what_goes_wrong_is_told_by_its_cause(served: Served, tmp_path: Path) ->
     orders = _orders(
         served,
         tmp_path,
-        _plan(1.0),
+        _timetable(1.0),
         bot_0=Asked(_NOBODY, [[1.0]]),
         bot_1=Asked(own.id, [own.answer(2)]),
         bot_2=Asked(own.id, [own.answer(1)], f"http://127.0.0.1:{free_port()}"),
@@ -109,11 +109,11 @@ def test_what_goes_wrong_is_told_by_its_cause(served: Served, tmp_path: Path) ->
 
 
 def test_requests_that_wait_for_a_free_user_count_their_wait(served: Served, tmp_path: Path) -> None:
-    """One user cannot keep up with its plan; what is due meanwhile is late, and is asked all the same."""
-    plan = _plan(0.2, per_s=3_000.0, grpc_share=0.0)
-    orders = _orders(served, tmp_path, plan)
-    results = _ask(Orders(plan, orders.bots, QUESTION, served.url, "", orders.results, users=1), tmp_path)
-    assert len(results.exchanges) == len(plan.arrivals)
+    """One user cannot keep up with its timetable; what is due meanwhile is late, and is asked all the same."""
+    timetable = _timetable(0.2, per_s=3_000.0, grpc_share=0.0)
+    orders = _orders(served, tmp_path, timetable)
+    results = _ask(Orders(timetable, orders.bots, QUESTION, served.url, "", orders.results, users=1), tmp_path)
+    assert len(results.exchanges) == len(timetable.arrivals)
     last = results.exchanges[-20:]
     assert min(one.late_s for one in last) > max(one.took_s - one.late_s for one in last)
     assert all(one.took_s >= one.late_s for one in results.exchanges)
@@ -122,7 +122,7 @@ def test_requests_that_wait_for_a_free_user_count_their_wait(served: Served, tmp
 def test_an_end_that_comes_early_leaves_what_was_asked(served: Served, tmp_path: Path) -> None:
     """As Ctrl-C does: the process is gone at once, and its exchanges are there."""
     stop = threading.Event()
-    with Asking(_orders(served, tmp_path, _plan(60.0)), tmp_path) as asking:
+    with Asking(_orders(served, tmp_path, _timetable(60.0)), tmp_path) as asking:
         asking.wait(told=lambda passed_s: stop.set() if passed_s > 0.5 else None, stop=stop)
     results = asking.results()
     assert not results.is_whole

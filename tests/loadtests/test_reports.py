@@ -75,7 +75,7 @@ def test_a_page_of_nothing_is_a_page() -> None:
     """A run that was ended before its first answer."""
     scenario = SCENARIOS["steady"]
     seen = imagined(scenario)
-    nothing = type(seen)(seen.plan, type(seen.results)([], 1.0, 0.0, False, 0.0), seen.tenants, seen.groups)
+    nothing = type(seen)(seen.timetable, type(seen.results)([], 1.0, 0.0, False, 0.0), seen.tenants, seen.groups)
     made = document(scenario, nothing)
     _SCHEMA.validate(made)
     assert "nothing was seen" in html_page(made)
@@ -110,8 +110,9 @@ def _measured(name: str, bots: int, **more: float) -> Measured:
         "requests": 1000,
         "failed": 100,
         "failed_bots": 1,
+        "hurt_bots": 1,
         "asked_bots": bots,
-        "failed_for_s": 2.0,
+        "hurt_for_s": 2.0,
         "longest_s": 0.5,
         "roll_one_s": 2.5,
         "roll_all_s": 5.0,

@@ -1,4 +1,4 @@
-"""Traffic is what it says: shares, rates and plans, held against the numbers that they stand for."""
+"""Traffic is what it says: shares, rates and timetables, held against the numbers that they stand for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from loadtests.traffic.arrivals import moments
 from loadtests.traffic.curves import Constant, Curve, Diurnal, Ramp
 from loadtests.traffic.mixes import GreedyTenant, HotBot, hot_bot, typical_tenant
-from loadtests.traffic.plan import GRPC, Phase, Plan, make_plan, usual_of
 from loadtests.traffic.popularity import POPULARITIES, azure, measured, uniform, zipf
+from loadtests.traffic.timetable import GRPC, Phase, Timetable, make_timetable, usual_of
 from loadtests.traffic.traces import TraceError, read_counts
 
 _TENANTS = [f"tenant-{bot % 20}" for bot in range(400)]
@@ -112,45 +112,47 @@ def test_nothing_arrives_at_no_rate() -> None:
     assert list(moments(Constant(0), base_per_s=10, seconds=10, chance=Random(1))) == []
 
 
-def _plan(*phases: Phase, seed: int = 1, grpc_share: float = 0.0) -> Plan:
-    return make_plan(phases, zipf(400), _TENANTS, base_per_s=200, seed=seed, grpc_share=grpc_share)
+def _timetable(*phases: Phase, seed: int = 1, grpc_share: float = 0.0) -> Timetable:
+    return make_timetable(phases, zipf(400), _TENANTS, base_per_s=200, seed=seed, grpc_share=grpc_share)
 
 
-def test_a_seed_makes_the_same_plan() -> None:
+def test_a_seed_makes_the_same_timetable() -> None:
     """And another seed another one."""
-    assert _plan(Phase("a", 5)) == _plan(Phase("a", 5))
-    assert _plan(Phase("a", 5)) != _plan(Phase("a", 5), seed=2)
+    assert _timetable(Phase("a", 5)) == _timetable(Phase("a", 5))
+    assert _timetable(Phase("a", 5)) != _timetable(Phase("a", 5), seed=2)
 
 
 def test_one_more_phase_changes_nothing_before_it() -> None:
     """Every phase has its own stream of random numbers."""
-    short, long = _plan(Phase("a", 5)), _plan(Phase("a", 5), Phase("b", 5))
+    short, long = _timetable(Phase("a", 5)), _timetable(Phase("a", 5), Phase("b", 5))
     assert long.arrivals[: len(short.arrivals)] == short.arrivals
     assert {arrival.phase for arrival in long.arrivals[len(short.arrivals) :]} == {1}
 
 
-def test_a_plan_is_data() -> None:
+def test_a_timetable_is_data() -> None:
     """It comes back from JSON, to the microsecond."""
-    plan = _plan(Phase("warm-up", 1, is_counted=False), Phase("a", 2), grpc_share=0.5)
-    again = Plan.read(json.loads(json.dumps(plan.document())))
-    assert again.spans == plan.spans
-    assert [one[1:] for one in again.arrivals] == [one[1:] for one in plan.arrivals]
-    assert all(abs(one.at_s - two.at_s) < 1e-6 for one, two in zip(plan.arrivals, again.arrivals, strict=True))
+    timetable = _timetable(Phase("warm-up", 1, is_counted=False), Phase("a", 2), grpc_share=0.5)
+    again = Timetable.read(json.loads(json.dumps(timetable.document())))
+    assert again.spans == timetable.spans
+    assert [one[1:] for one in again.arrivals] == [one[1:] for one in timetable.arrivals]
+    assert all(abs(one.at_s - two.at_s) < 1e-6 for one, two in zip(timetable.arrivals, again.arrivals, strict=True))
 
 
 def test_bots_are_asked_by_their_shares() -> None:
     """Of thousands of requests the most popular bot has its share, by five standard deviations."""
-    plan = _plan(Phase("a", 60))
+    timetable = _timetable(Phase("a", 60))
     usual = usual_of(zipf(400), 1)
     top = max(range(400), key=usual.__getitem__)
-    count, expected = sum(one.bot == top for one in plan.arrivals), usual[top] * len(plan.arrivals)
+    count, expected = sum(one.bot == top for one in timetable.arrivals), usual[top] * len(timetable.arrivals)
     assert abs(count - expected) < 5 * sqrt(expected)
 
 
 def test_a_share_of_the_requests_goes_over_grpc() -> None:
     """As large as it was asked for."""
-    plan = _plan(Phase("a", 30), grpc_share=0.3)
-    assert sum(one.protocol == GRPC for one in plan.arrivals) / len(plan.arrivals) == pytest.approx(0.3, abs=0.03)
+    timetable = _timetable(Phase("a", 30), grpc_share=0.3)
+    assert sum(one.protocol == GRPC for one in timetable.arrivals) / len(timetable.arrivals) == pytest.approx(
+        0.3, abs=0.03
+    )
 
 
 @given(st.floats(0.05, 0.9), st.integers(3, 300))
@@ -175,6 +177,6 @@ def test_a_greedy_tenant_asks_a_multiple_and_takes_nothing_from_the_others(times
 
 def test_rates_of_a_phase_follow_its_mix() -> None:
     """A hot bot doubles the requests where it takes half of them."""
-    plan = _plan(Phase("calm", 30), Phase("hot", 30, mix=HotBot(0.5)))
-    calm, hot = (sum(one.phase == index for one in plan.arrivals) for index in (0, 1))
+    timetable = _timetable(Phase("calm", 30), Phase("hot", 30, mix=HotBot(0.5)))
+    calm, hot = (sum(one.phase == index for one in timetable.arrivals) for index in (0, 1))
     assert hot / calm == pytest.approx(2.0, rel=0.1)

@@ -1,4 +1,4 @@
-"""A plan: which bot is asked when, over which protocol. It is made whole before anything is asked, and it is data."""
+"""A timetable: which bot is asked when, over which protocol. Made whole before anything is asked, and data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loadtests.traffic.curves import Constant, Curve
 from loadtests.traffic.mixes import Mix, Usual, Weights, usual_weights
 from loadtests.traffic.popularity import Shares
 
-__all__ = ["GRPC", "REST", "Arrival", "Phase", "Plan", "Span", "make_plan", "usual_of"]
+__all__ = ["GRPC", "REST", "Arrival", "Phase", "Span", "Timetable", "make_timetable", "usual_of"]
 
 REST, GRPC = "rest", "grpc"
 
@@ -31,7 +31,7 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A part of a plan with its own rate and its own mix of bots."""
+    """A part of a timetable with its own rate and its own mix of bots."""
 
     name: str
     seconds: float
@@ -57,7 +57,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Timetable:
     """What is asked, in order."""
 
     spans: tuple[Span, ...]
@@ -84,7 +84,7 @@ class Plan:
         )
 
 
-def make_plan(
+def make_timetable(
     phases: Sequence[Phase],
     shares: Shares,
     tenants: Sequence[str],
@@ -92,8 +92,8 @@ def make_plan(
     base_per_s: float,
     seed: int,
     grpc_share: float = 0.0,
-) -> Plan:
-    """The same plan for the same arguments.
+) -> Timetable:
+    """The same timetable for the same arguments.
 
     Args:
         phases: one after the other.
@@ -114,11 +114,11 @@ def make_plan(
         arrivals += [Arrival(began_s + at_s, bot, protocol, index) for at_s, bot, protocol in drawn]
         spans.append(Span(phase.name, began_s, began_s + phase.seconds, phase.is_counted))
         began_s += phase.seconds
-    return Plan(tuple(spans), tuple(arrivals))
+    return Timetable(tuple(spans), tuple(arrivals))
 
 
 def usual_of(shares: Shares, seed: int) -> Weights:
-    """What each bot is asked where nothing is unusual: the same that `make_plan` takes."""
+    """What each bot is asked where nothing is unusual: the same that `make_timetable` takes."""
     return usual_weights(shares, Random(f"ranks {seed}"))  # noqa: S311 - traffic, no secret
 
 
