@@ -1,6 +1,6 @@
 """Users for Locust's own command line and web page: people who ask, think, and ask again.
 
-    locust -f loadtests/locustfile.py --host http://127.0.0.1:8080 --bots 1000 --users 300 --spawn-rate 20
+    locust -f loadtests/locustfile.py --host http://127.0.0.1:8080 --bots 2000 --users 300 --spawn-rate 20
 
 A closed loop, for trying out: a system that slows down is asked less. `python -m loadtests run` asks whether or not
 answers come. The bots are those that `python -m loadtests publish` has put there.
@@ -87,7 +87,7 @@ def _note(cause: str, cold: int, version: int) -> None:
 
 
 def _add_options(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--bots", type=int, default=1_000, help="how many bots there are")
+    parser.add_argument("--bots", type=int, default=2_000, help="how many bots there are")
     parser.add_argument("--popularity", choices=sorted(POPULARITIES), default="zipf", help="how they are asked")
     parser.add_argument("--seed", type=int, default=1, help="that they were published with")
     parser.add_argument("--grpc", default="", help="host:port that speaks the protocol over gRPC")

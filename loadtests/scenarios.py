@@ -46,7 +46,7 @@ class Scenario:
     """By the seconds that they may take together."""
     promises: tuple[Promise, ...]
     seconds: float = 50.0
-    bots: int = 1_000
+    bots: int = 2_000
     tenants: int = 20
     realtime_share: float = 0.5
     popularity: str = "zipf"
