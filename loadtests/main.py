@@ -20,6 +20,7 @@ from loadtests.errors import LoadTestError
 from loadtests.fleet import make_fleet
 from loadtests.place import publish_fleet
 from loadtests.report.document import read_document, write_document
+from loadtests.report.inserting import insert
 from loadtests.report.page import html_page
 from loadtests.report.tables import summary_table, text_report
 from loadtests.run import Options, run_scenario
@@ -106,7 +107,7 @@ def _summary(options: argparse.Namespace) -> int:
         documents = [read_document(path) for path in options.files]
     except (OSError, ValueError) as error:
         raise LoadTestError(str(error)) from error
-    print(summary_table(documents), end="")
+    _tell("load summary", summary_table(documents), options.into)
     return 0
 
 
@@ -120,8 +121,15 @@ def _baselines(options: argparse.Namespace) -> int:
         measured = measure_designs(folder, bots=options.bots, processes=options.processes, seed=options.seed)
     if options.json is not None:
         options.json.write_text(json.dumps(table_document(measured), indent=1, ensure_ascii=False) + "\n", "utf-8")
-    print(baseline_table(measured), end="")
+    _tell("load baselines", baseline_table(measured), options.into)
     return 0
+
+
+def _tell(name: str, table: str, pages: Sequence[Path]) -> None:
+    """Print it, and write it into pages."""
+    print(table, end="")
+    for page in pages:
+        insert(page, name, table)
 
 
 def _keys(path: Path | None) -> dict[str, str]:
@@ -171,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = commands.add_parser("summary", help="reports as one table in Markdown")
     summary.add_argument("files", nargs="+", type=Path, metavar="FILE", help="reports as JSON")
+    _add_into(summary)
     summary.set_defaults(do=_summary)
 
     baselines = commands.add_parser("baselines", help="the two other designs beside this one, as a table")
@@ -187,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     baselines.add_argument("--seed", type=int, default=1, metavar="N")
     baselines.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there as well")
     baselines.add_argument("--folder", type=Path, metavar="DIR", help="keep stores and logs there")
+    _add_into(baselines)
     baselines.set_defaults(do=_baselines)
     return parser
 
@@ -196,6 +206,11 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bots", type=int, metavar="N", help="how many")
     parser.add_argument("--tenants", type=int, metavar="N", help="whose they are")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is drawn (default: 1)")
+
+
+def _add_into(parser: argparse.ArgumentParser) -> None:
+    help_text = "write the table into this page too, between its comments"
+    parser.add_argument("--into", type=Path, action="append", default=[], metavar="PAGE", help=help_text)
 
 
 def _positive(text: str) -> float:

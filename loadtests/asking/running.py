@@ -31,10 +31,11 @@ class Asking:
     def __init__(self, orders: Orders, folder: Path) -> None:
         self._orders = orders
         self._log = folder / "asking.log"
-        path = folder / "orders.json"
-        orders.write(path)
+        self._path = folder / "orders.json"
+        self._path.touch(mode=0o600)  # it may hold keys
+        orders.write(self._path)
         orders.results.unlink(missing_ok=True)
-        self._command = [sys.executable, "-W", "ignore", "-m", "loadtests.asking", str(path)]
+        self._command = [sys.executable, "-W", "ignore", "-m", "loadtests.asking", str(self._path)]
         self._began_s = 0.0
 
     def __enter__(self) -> Self:
@@ -54,6 +55,7 @@ class Asking:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._path.unlink()
 
     def began_s(self) -> float:
         """Monotonic seconds of the timetable's beginning; 0: it has not begun."""

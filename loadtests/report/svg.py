@@ -68,7 +68,7 @@ def line_chart(
         is_log: whether heights are shown by their logarithm.
     """
     heights = [y for one in series for _, y in one.points if y is not None]
-    widths = [x for one in series for x, _ in one.points]
+    widths = [x for one in series for x, _ in one.points] + [band.until_x for band in bands]
     if not heights:
         return f"<p>{escape(title)}: nothing was seen.</p>"
     x_scale = _Scale(min(0.0, *widths), max(*widths, 1.0), _LEFT, _WIDTH - _RIGHT)

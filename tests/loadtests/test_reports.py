@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 
 from loadtests.baselines.measure import Measured
 from loadtests.baselines.table import baseline_table, table_document
+from loadtests.errors import LoadTestError
 from loadtests.report.document import SCHEMA, read_document, write_document
+from loadtests.report.inserting import insert
 from loadtests.report.page import html_page
 from loadtests.report.tables import summary_table, text_report
 from loadtests.scenarios import SCENARIOS, Scenario
@@ -100,6 +102,18 @@ def test_no_report_is_taken_for_one(tmp_path: Path) -> None:
     path.write_text('{"format": "else"}')
     with pytest.raises(ValueError, match="no report"):
         read_document(path)
+
+
+def test_a_table_is_written_into_a_page(tmp_path: Path) -> None:
+    """Between its comments, as often as wanted; a page without them is refused."""
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- load summary: begin; by hand -->\nold\n<!-- load summary: end -->\nb\n")
+    for text in ("one", "| two |\n"):
+        insert(page, "load summary", text)
+    wanted = "a\n<!-- load summary: begin; by hand -->\n\n| two |\n\n<!-- load summary: end -->\nb\n"
+    assert page.read_text() == wanted
+    with pytest.raises(LoadTestError, match="has no `<!-- other: begin -->`"):
+        insert(page, "other", "x")
 
 
 def _measured(name: str, bots: int, **more: float) -> Measured:
