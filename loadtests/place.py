@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from botshard.bots.publish import publish
 from botshard.local.front import StackError
+from botshard.local.settings import StackSettings
 from botshard.local.stack_process import StackProcess
 from botshard.sharding.fleet import PoolPhase
 from botshard.sharding.ids import GroupName
@@ -50,6 +51,8 @@ spec:
   pool: {{bots: {bots_per_pool}}}
   timeouts: {{request: 10s, coldStart: 30s, idle: {idle}}}
 """
+_HAS_GRPC = "grpc_port" in {field.name for field in fields(StackSettings)}
+"""Whether a stack's router can be asked over gRPC; otherwise a stack is asked over REST alone."""
 _POOLS_A_FAMILY = 2
 _SOON, _LATE = "3s", "30s"
 """After which a non-realtime pool without requests goes to zero."""
@@ -101,8 +104,7 @@ def local_place(
         is_asleep: wait until every pool has gone to zero.
         environ: of its processes.
     """
-    rpc_port = _free_port()
-    environ = {**environ, "OMP_NUM_THREADS": "1", "SHARDS_GRACE_S": "2", "ROUTER_GRPC_PORT": str(rpc_port)}
+    environ = {**environ, "OMP_NUM_THREADS": "1", "SHARDS_GRACE_S": "2"}
     groups = folder / "groups.yaml"
     largest = max(fleet.of_group(group) for group in set(fleet.groups))
     # A little room, so that an uneven hash does not make a pool more.
@@ -114,14 +116,15 @@ def local_place(
     publish_fleet(store, folder / "bots", fleet.bots)
     say("starting a stack")
     try:
-        stack.start(["--log-format", "json"])
+        rpc_port = _free_port() if _HAS_GRPC else 0
+        stack.start(["--log-format", "json", *(["--grpc-port", str(rpc_port)] if rpc_port else [])])
         url = stack.wait_until_serving(within_s=_START_S)
         _wait_until(lambda: _is_warm(stack, store, fleet), stack, "every realtime bot is in memory")
         if is_asleep:
             # One has been awake, so that what is measured is a morning and not the start of a stack.
             _wait_until(lambda: _is_answered(url, fleet.bots[0]), stack, f"{fleet.bots[0].id} answers")
             _wait_until(lambda: _all_asleep(stack), stack, "every pool is at zero")
-        yield Place(url, f"127.0.0.1:{rpc_port}" if _listens(rpc_port) else "", store, stack)
+        yield Place(url, f"127.0.0.1:{rpc_port}" if rpc_port else "", store, stack)
     except StackError as error:
         raise LoadTestError(str(error)) from error
     finally:
@@ -212,15 +215,6 @@ def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port
-
-
-def _listens(port: int) -> bool:
-    """Whether somebody takes connections there: not every router speaks gRPC."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def _all_asleep(stack: StackProcess) -> bool:
