@@ -123,7 +123,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
                 new_versions_at_least(100),
                 old_versions_at_most(SEEN_WITHIN_S),
             ),
-            seconds=60.0,
+            seconds=50.0,
             rate_per_s=60.0,
             meanwhile=(("publishing", PUBLISH), ("rolling", ROLL)),
         ),
@@ -137,7 +137,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
                 fair_at_least(0.99, Slice("hot")),
             ),
             realtime_share=1.0,
-            seconds=64.0,
+            seconds=48.0,
             rate_per_s=120.0,
         ),
         Scenario(
@@ -151,7 +151,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
             ),
             tenants=50,
             realtime_share=1.0,
-            seconds=64.0,
+            seconds=48.0,
             rate_per_s=120.0,
         ),
     )
