@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LoadTestError, ShardingError) as error:
         sys.stderr.write(f"loadtests: {error}\n")
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has read enough
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("loadtests: stopped before anything was asked\n")
         return 130
@@ -155,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--rate", type=_positive, metavar="N", help="requests a second where nothing is unusual")
     names = ", ".join(POPULARITIES)
     run.add_argument("--popularity", metavar="NAME", help=f"{names}, or a CSV file of the Azure Functions trace")
-    run.add_argument("--users", type=int, default=200, metavar="N", help="requests open at once (default: 200)")
+    run.add_argument("--users", type=int, default=500, metavar="N", help="requests open at once (default: 500)")
     run.add_argument("--router", metavar="URL", help="ask what runs there, not a stack that is made for the run")
     run.add_argument("--grpc", metavar="HOST:PORT", help="the same over gRPC")
     run.add_argument(

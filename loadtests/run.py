@@ -29,7 +29,7 @@ from loadtests.traffic.traces import TraceError, read_counts
 
 __all__ = ["Options", "greedy_bots", "run_scenario"]
 
-_USERS = 200
+_USERS = 500
 _GRPC_SHARE = 0.3
 _SAY_S = 10.0
 

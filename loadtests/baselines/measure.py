@@ -34,7 +34,8 @@ HARM_S = 5.0
 LATE_S = 1.0
 """What nobody should wait for an answer."""
 _AGAIN_S = 0.05
-_USERS = 200
+_USERS = 1_000
+"""More than can be stuck at a process that is dead, or others would wait for a user and not for an answer."""
 _PATIENCE_S = 12.0
 
 
