@@ -54,6 +54,7 @@ class RestPerson(FastHttpUser):
 
     wait_time = between(0.5, 2.0)
     network_timeout = _PATIENCE_S
+    insecure = False
 
     def on_start(self) -> None:
         """Know the bots."""

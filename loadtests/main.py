@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--popularity", metavar="NAME", help=f"{names}, or a CSV file of the Azure Functions trace")
     run.add_argument("--users", type=int, default=500, metavar="N", help="requests open at once (default: 500)")
     run.add_argument("--router", metavar="URL", help="ask what runs there, not a stack that is made for the run")
-    run.add_argument("--grpc", metavar="HOST:PORT", help="the same over gRPC")
+    run.add_argument("--grpc", metavar="HOST:PORT", help="the same over gRPC; https://host:port over TLS")
     run.add_argument(
         "--grpc-share", type=float, metavar="N", help="of the requests (default: 0.3, where gRPC is spoken)"
     )

@@ -107,6 +107,7 @@ class RestUser(FastHttpUser):
 
     course: ClassVar[Course]
     abstract = True
+    insecure = False  # Locust's default would give keys to anybody who answers
 
     @task
     def follow(self) -> None:
@@ -188,8 +189,11 @@ def ask_rpc(user: User, channel: Any, bot: Asked, question: str, note: Note, *, 
 
 
 def rpc_channel(address: str) -> Any:
-    """A connection of its own, that tries nothing again."""
-    return grpc.insecure_channel(address, _CHANNEL_OPTIONS)
+    """A connection of its own, that tries nothing again; over TLS to `https://host:port`."""
+    scheme, _, rest = address.rpartition("://")
+    if scheme == "https":
+        return grpc.secure_channel(rest, grpc.ssl_channel_credentials(), _CHANNEL_OPTIONS)
+    return grpc.insecure_channel(rest, _CHANNEL_OPTIONS)
 
 
 def rpc_question(bot: str, question: str) -> bytes:
