@@ -80,8 +80,9 @@ bench: install ## Run the benchmarks of this release
 	$(bin)/python -m benchmarks.residency
 	$(bin)/python -m benchmarks.memory
 
-fuzz: install ## Send the replica and the router 10,000 requests that the API's descriptions allow, and some that they do not
+fuzz: install ## Send replica and router 10,000 requests that the API's descriptions allow or nearly do, and the router 100,000 more
 	$(bin)/python -W ignore -m fuzz.rest
+	$(bin)/python -m fuzz.router
 
 drills: install ## Add, drain, split, kill and damage on a live stack under load (20 minutes)
 	$(bin)/python -m drills

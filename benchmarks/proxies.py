@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.http_load import Load, run_load
+from benchmarks.http_load import Load
+from benchmarks.wrk import run_wrk
 from botshard.sharding.catalog import Bot, FamilyKey, Version
 from botshard.sharding.hashing import family_id, pool_name, rank_pools
 from botshard.sharding.ids import BotId, Epoch, Framework, GroupName, ShardIndex, TenantId, VersionNumber
@@ -24,10 +28,14 @@ from botshard.store.table import TableStore
 
 __all__ = [
     "NAMES",
+    "PATHS",
     "Proxy",
+    "find_program",
     "free_port",
     "load_core",
     "measure",
+    "on_core",
+    "p50_alone_us",
     "publish_fleet",
     "request_of",
     "router_proxy",
@@ -40,6 +48,17 @@ _POOLS = 16
 _BITS = 6
 NAMES = [f"customer-{number:05d}.intents" for number in range(0, _BOTS, 97)]
 """The bots that are asked."""
+PATHS = [f"/v2/models/{name}/infer" for name in NAMES]
+_UPSTREAM = """
+daemon off; master_process off; pid {folder}/upstream.pid; error_log /dev/null crit;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 1000000000; client_max_body_size 16m; client_body_buffer_size 1m;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder};
+  scgi_temp_path {folder}; default_type application/json;
+  server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{body}'; }} }}
+}}
+"""
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -62,19 +81,25 @@ class Proxy:
 
 def measure(proxy: Proxy, *, body_bytes: int, connections: int, seconds: float) -> None:
     """One round: under load, then with one connection."""
-    requests = [request_of(name, proxy.port, body_bytes) for name in NAMES]
-    run_load(proxy.port, requests, connections=connections, seconds=0.3)  # warm: connections, caches
+    body = b'{"inputs":[]}'.ljust(body_bytes)
+    run_wrk(proxy.port, PATHS, body=body, connections=connections, seconds=1.0)  # warm: connections, caches
     before_s = _cpu_s(proxy)
-    load = run_load(proxy.port, requests, connections=connections, seconds=seconds)
+    load = run_wrk(proxy.port, PATHS, body=body, connections=connections, seconds=seconds)
     _check(proxy, load)
     proxy.cpu_us.append((_cpu_s(proxy) - before_s) / load.answered * 1e6)
     proxy.per_s.append(load.answered / load.took_s)
     proxy.p50_us.append(load.percentile_us(0.5))
     proxy.p99_us.append(load.percentile_us(0.99))
-    alone = run_load(proxy.port, requests, connections=1, seconds=seconds / 4)
-    _check(proxy, alone)
-    proxy.alone_us.append(alone.percentile_us(0.5))
+    proxy.alone_us.append(p50_alone_us(proxy.port, body, seconds / 2))
     proxy.memory_mib = _memory_mib(proxy)
+
+
+def p50_alone_us(port: int, body: bytes, seconds: float) -> float:
+    """The median of one connection's requests, in microseconds."""
+    alone = run_wrk(port, PATHS, body=body, connections=1, seconds=seconds)
+    if alone.failed or not alone.answered:
+        raise SystemExit(f"port {port}: {alone.failed} of {alone.answered} requests failed; nothing was measured")
+    return alone.percentile_us(0.5)
 
 
 def _check(proxy: Proxy, load: Load) -> None:
@@ -138,21 +163,52 @@ def running(proxies: list[Proxy]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def upstream() -> Iterator[int]:
-    """A server beside the load on the other core; its port."""
+    """A server beside the load on the other core, nginx where it is there; its port. It answers 1 KB to anything."""
     port = free_port()
-    process = _start([sys.executable, "-m", "benchmarks.http_servers", "upstream", str(port)], {}, core=load_core())
-    try:
-        _wait_for(port)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        process = _start(_upstream_command(Path(folder), port), {}, core=load_core())
+        try:
+            _wait_for(port)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _upstream_command(folder: Path, port: int) -> list[str]:
+    program = find_program("nginx")
+    if program is None:
+        return [sys.executable, "-m", "benchmarks.http_servers", "upstream", str(port)]
+    file = folder / "upstream.conf"
+    body = '{"model_name":"bot","outputs":[]}'.ljust(1024)
+    file.write_text(_UPSTREAM.format(folder=folder, port=port, body=body))
+    return [program, "-c", str(file), "-e", "/dev/null"]
+
+
+def find_program(name: str) -> str | None:
+    """A program on the path; Envoy also from its package of Python."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if found is None and (spec := importlib.util.find_spec(name)) is not None and spec.origin is not None:
+        packed = Path(spec.origin).parent / "_bin" / name
+        found = str(packed) if packed.exists() else None
+    return found
 
 
 def _start(command: list[str], environ: dict[str, str], *, core: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environ})
     os.sched_setaffinity(process.pid, {core})
     return process
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """This process, and what it starts, on one core for a while."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def load_core() -> int:

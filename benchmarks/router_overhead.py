@@ -14,15 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.http_load import run_load
 from benchmarks.proxies import (
-    NAMES,
     Proxy,
     free_port,
     load_core,
     measure,
+    p50_alone_us,
     publish_fleet,
-    request_of,
     router_proxy,
     running,
     upstream,
@@ -46,8 +44,7 @@ def main() -> int:
         with running(proxies):
             os.sched_setaffinity(0, {load_core()})
             for _ in range(wanted.rounds):
-                requests = [request_of(name, upstream_port, _BODY_BYTES) for name in NAMES]
-                direct.append(run_load(upstream_port, requests, connections=1, seconds=0.5).percentile_us(0.5))
+                direct.append(p50_alone_us(upstream_port, b"{}".ljust(_BODY_BYTES), 1.0))
                 for proxy in proxies:
                     measure(proxy, body_bytes=_BODY_BYTES, connections=wanted.connections, seconds=wanted.seconds)
     return publish(_rows(proxies, statistics.median(direct)), wanted.json)

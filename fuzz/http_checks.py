@@ -33,7 +33,7 @@ _NOT_READ = (b"/early", b"/defect", b"/half")
 
 def check(data: bytes) -> None:
     """One input. Raises: AssertionError, or whatever defect there is."""
-    cuts = random.Random(zlib.crc32(data))  # noqa: S311 - the same cuts for the same bytes
+    cuts = random.Random(zlib.crc32(data))
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         whole = runner.run(feed([data], _WIDE))
         cut = runner.run(feed(_pieces(data, cuts), _WIDE))

@@ -109,6 +109,12 @@ class Asking:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fell(error)
 
+    def go_on(self, pool: PoolState, connection: Connection) -> None:
+        """Somebody else has asked, and leaves it here: what comes of it is waited for."""
+        self.pool, self.connection = pool, connection
+        self._in_flight = True
+        connection.hand_over(self)
+
     def let_go(self) -> None:
         """The answer was taken, or nobody wants it: its connection is kept for another request if it can be."""
         pool, connection = self.pool, self.connection

@@ -72,7 +72,11 @@ class Forwarding:
         """A pool that has a newer table than this router tells so by every answer."""
         table = self.routes.table
         if head.epoch and table is not None and head.epoch.isdigit() and int(head.epoch) > table.epoch:
-            self._following.refresh_table_soon()
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Somebody has a newer table: have it read."""
+        self._following.refresh_table_soon()
 
     # ── what a request waits for ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -42,6 +42,11 @@ class Front:
         self._id_prefix = secrets.token_hex(8).encode()
         self._ids = count(1)
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether every request is logged."""
+        return self._access_log
+
     def recognise(self, method: bytes, target: bytes, /) -> BotRequest | None:
         """See `botshard.http1.hot.Recognise`."""
         try:

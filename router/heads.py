@@ -15,7 +15,7 @@ from botshard.oip import headers as names
 from router.errors import BadRequestError
 from router.upstream import Headers
 
-__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "read_answer_head", "read_request_head"]
+__all__ = ["AnswerHead", "ForwardedHead", "RequestHead", "forwarded_line", "read_answer_head", "read_request_head"]
 
 EPOCH: Final = names.EPOCH.encode()
 POOL: Final = names.POOL.encode()
@@ -127,12 +127,7 @@ class ForwardedHead(NamedTuple):
     ) -> ForwardedHead:
         """The head for a request whose body has `body_bytes`; None: it has no body."""
         length = b"" if body_bytes is None else b"content-length: %d\r\n" % body_bytes
-        lines = b"%bx-request-id: %b\r\nforwarded: %b\r\n%b" % (
-            head.lines,
-            request_id,
-            _forwarded(head, client),
-            length,
-        )
+        lines = b"%bx-request-id: %b\r\n%b%b" % (head.lines, request_id, forwarded_line(head, client), length)
         return cls(method, path, lines)
 
     def to(self, authority: bytes, prefix: bytes, *, epoch: int, left_s: float) -> bytes:
@@ -148,10 +143,10 @@ class ForwardedHead(NamedTuple):
         )
 
 
-def _forwarded(head: RequestHead, client: tuple[str, int] | None) -> bytes:
+def forwarded_line(head: RequestHead, client: tuple[str, int] | None, /) -> bytes:
     """`Forwarded` (RFC 7239) with this hop at its end."""
     hop = _hop(client[0] if client else "unknown", head.host)
-    return head.forwarded + b", " + hop if head.forwarded else hop
+    return b"forwarded: %b\r\n" % (head.forwarded + b", " + hop if head.forwarded else hop)
 
 
 @lru_cache(1024)

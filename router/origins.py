@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from botshard.sharding.errors import CallerError
@@ -31,6 +31,11 @@ class Address:
     """Value of the Host header."""
     prefix: bytes
     """Path of the URL, without a slash at its end; mostly empty."""
+    after_path: bytes = field(init=False, compare=False, repr=False)
+    """What follows the path in a request's head: the rest of its line, and the host."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "after_path", b" HTTP/1.1\r\nhost: %b\r\n" % self.authority)
 
     @classmethod
     def of(cls, url: str, /) -> Address:
@@ -108,7 +113,7 @@ class Origin:
         now_s = self._loop.time()
         while self._idle:
             connection = self._idle.popleft()
-            if now_s - connection.idle_since_s < self._limits.idle_connection_s:
+            if connection.error is None and now_s - connection.idle_since_s < self._limits.idle_connection_s:
                 return connection
             self._discard(connection)
         return None
@@ -133,18 +138,20 @@ class Origin:
 
     def release(self, connection: Connection, /) -> None:
         """Give back what `acquire` or `idle` gave: kept if another exchange can follow, else closed."""
-        now_s = self._loop.time()
-        spread = 0.8 + 0.4 * ((id(connection) >> 6) % _AGE_STEPS) / _AGE_STEPS
-        if (
-            self._closed
-            or not connection.reusable
-            or now_s - connection.opened_at_s > self._limits.connection_age_s * spread
-        ):
+        if connection.reusable:
+            self.release_short(connection, self._loop.time())
+        else:
+            self._discard(connection)
+
+    def release_short(self, connection: Connection, now_s: float, /) -> None:
+        """As `release`, for a connection of which it is known that another exchange can follow."""
+        if self._closed or now_s > connection.use_until_s:
             self._discard(connection)
             return
         connection.rest(now_s)
         self._idle.append(connection)
-        self._admit()
+        if self._waiting:
+            self._admit()
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
@@ -179,6 +186,8 @@ class Origin:
             self._opening -= 1
             if not opened:
                 self._admit()
+        spread = 0.8 + 0.4 * ((id(connection) >> 6) % _AGE_STEPS) / _AGE_STEPS
+        connection.use_until_s = connection.opened_at_s + self._limits.connection_age_s * spread
         self._all.add(connection)
         return connection
 

@@ -6,8 +6,10 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
+from botshard.http1.answers import line
 from botshard.sharding.ids import PoolName
 from botshard.sharding.routing import PoolRoute
+from router.heads import POOL
 from router.limits import Limits
 from router.metrics import PoolCounts
 from router.origins import Address, Origin
@@ -18,11 +20,13 @@ __all__ = ["PoolState", "Pools"]
 class PoolState:
     """One pool of the table in force."""
 
-    __slots__ = ("answered_s", "counts", "origin", "outstanding", "route")
+    __slots__ = ("answered_s", "counts", "line", "origin", "outstanding", "route")
 
     def __init__(self, route: PoolRoute, origin: Origin) -> None:
         self.route = route
         self.origin = origin
+        self.line = line(POOL, route.name.encode())
+        """The header line that names it to clients."""
         self.outstanding = 0
         """Requests of this router that the pool has not answered yet."""
         self.answered_s = float("-inf")

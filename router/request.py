@@ -81,6 +81,21 @@ class BotRequest(WholeBody):
         """Of the answer that went to the client; 0: none did."""
 
     @property
+    def bot_id(self) -> str:
+        """The bot that is asked."""
+        return self._target.bot
+
+    @property
+    def path(self) -> bytes:
+        """As it is sent on."""
+        return self._path
+
+    @property
+    def is_plain_infer(self) -> bool:
+        """Whether it asks for an inference by the shortest path there is."""
+        return self._path == self.target and not self._target.versioned and self._path.endswith(b"/infer")
+
+    @property
     def pool(self) -> PoolState | None:
         """The pool that was asked last."""
         return None if self._asking is None else self._asking.pool
@@ -149,7 +164,27 @@ class BotRequest(WholeBody):
             self.expects_continue = False
             self.link.write(CONTINUE)
 
+    def go_on(
+        self,
+        *,
+        bot: BotRoute | None,
+        pool: PoolState,
+        connection: Connection,
+        began_s: float,
+        budget_s: float,
+        request_id: bytes,
+    ) -> None:
+        """Go on with what was sent already, by the short way; the request has its head and its body."""
+        self._head = read_request_head(self.headers, self.fields)
+        self._bot, self.request_id = bot, request_id
+        self.began_s, self._has_budget, self._allowed_s = began_s, True, budget_s
+        self.deadline_s = began_s + budget_s
+        self._make_asking().go_on(pool, connection)
+
     def _ask(self) -> None:
+        self._make_asking().start()
+
+    def _make_asking(self) -> Asking:
         assert self._head is not None  # noqa: S101 - else there is an error
         size = len(self.body)
         head = ForwardedHead.of(
@@ -162,7 +197,7 @@ class BotRequest(WholeBody):
         )
         way = self._front.way
         self._asking = Asking(way, self, target=self._target, bot=self._bot, head=head, body=self.body)
-        self._asking.start()
+        return self._asking
 
     # ── what the asking calls ─────────────────────────────────────────────────────────────────────────────────────────
 

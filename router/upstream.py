@@ -12,6 +12,7 @@ is not reused); an answer before the request was read; an end in the middle. Tim
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
@@ -20,7 +21,7 @@ import httptools
 from router.errors import CutError, InvalidAnswerError, LostError, UpstreamError
 from router.limits import Limits
 
-__all__ = ["Asker", "Connection", "Headers"]
+__all__ = ["Asker", "Connection", "Headers", "ShortAsker"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, in the order they came."""
@@ -37,6 +38,14 @@ class Asker(Protocol):
         """The head of the answer is here, more of its body, its end, or an error; the connection knows which."""
 
 
+class ShortAsker(Asker, Protocol):
+    """Who sent a usual request."""
+
+    def answered(self, data: bytes, /) -> bool:
+        """Whether these first bytes were all of the answer and are taken; else `hand_over` was called."""
+        ...
+
+
 class Connection(asyncio.Protocol):
     """See the module. `begin` a request; `came` of its asker is called until the answer is `finished` or broke off."""
 
@@ -46,6 +55,7 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_head_only",
         "_held_bytes",
+        "_is_used",
         "_keep_alive",
         "_limits",
         "_loop",
@@ -55,14 +65,17 @@ class Connection(asyncio.Protocol):
         "_read_paused",
         "_stray",
         "_transport",
+        "_trip",
         "error",
         "exchanges",
         "finished",
         "has_head",
         "headers",
         "idle_since_s",
+        "on_whole",
         "opened_at_s",
         "status",
+        "use_until_s",
     )
 
     def __init__(
@@ -80,11 +93,16 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._asker: Asker | None = None
+        self._trip: ShortAsker | None = None
+        self.on_whole: Callable[[], None] | None = None
+        """Called if the whole answer has come with its first bytes."""
         self.error: UpstreamError | None = None
         """Why nothing more will come."""
         self._read_paused = False
         self._stray = False  # bytes came that belong to no answer
         self.opened_at_s = loop.time()
+        self.use_until_s = math.inf
+        """When it is too old for another request."""
         self.idle_since_s = self.opened_at_s
         self.exchanges = 0
         self._reset(head_only=False)
@@ -100,6 +118,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._head_only = head_only
         self._keep_alive = False
+        self._is_used = False
 
     # ── what the asker does ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,6 +130,7 @@ class Connection(asyncio.Protocol):
         if self.error is not None or self._transport is None:
             raise LostError(f"pool {self._pool}: the connection has ended", stale=True)
         self._reset(head_only=head_only)
+        self._is_used = True
         self._asker = asker
         self.exchanges += 1
         if len(body) <= _JOINED_BYTES:
@@ -118,6 +138,27 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(head)
             self._transport.write(body)
+
+    def begin_short(self, trip: ShortAsker, message: bytes, rest: memoryview | None = None, /) -> None:
+        """Send a whole request; the first bytes of its answer are offered to `trip`, before the parser.
+
+        The connection was idle a moment ago. A large body is the `rest`: it is not copied.
+        """
+        transport = cast(asyncio.Transport, self._transport)
+        if self._is_used:
+            self._reset(head_only=False)
+        self._asker = self._trip = trip
+        self.exchanges += 1
+        if rest is None:
+            transport.write(message)
+        else:
+            transport.writelines((message, rest))
+
+    def hand_over(self, asker: Asker, /) -> None:
+        """Somebody else waits for the answer."""
+        self._trip = None
+        self._is_used = True
+        self._asker = asker
 
     def take(self) -> bytes:
         """All bytes of the body that are here and not taken yet; maybe none."""
@@ -148,16 +189,18 @@ class Connection(asyncio.Protocol):
     def rest(self, now_s: float, /) -> None:
         """The answer was taken, and the connection waits for the next request."""
         self._asker = None
-        self._chunks.clear()
         self.idle_since_s = now_s
 
     def close(self) -> None:
         """End the connection now, whatever is under way."""
-        self._asker = None
+        self._asker = self._trip = None
+        if self.error is None:
+            self.error = LostError(f"pool {self._pool}: the connection was closed", stale=True)
         if self._transport is not None:
             self._transport.abort()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Whoever waits is told to look."""
         if self._asker is not None:
             self._asker.came()
 
@@ -182,6 +225,14 @@ class Connection(asyncio.Protocol):
             self._stray = True
             self.close()
             return
+        if self._trip is not None:
+            trip, self._trip = self._trip, None
+            if trip.answered(data):
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        on_whole, self.on_whole = self.on_whole, None
         if not self.has_head:
             self._head_bytes += len(data)
         try:
@@ -193,9 +244,11 @@ class Connection(asyncio.Protocol):
             bound = self._limits.max_head_bytes
             self._fail(InvalidAnswerError(f"pool {self._pool}: the answer's head is larger than {bound} bytes"))
         elif self.has_head:
+            if on_whole is not None and self.finished:
+                on_whole()
             if self._held_bytes > self._limits.answer_buffer_bytes and not self.finished and not self._read_paused:
                 self._pause_reading()
-            self._asker.came()
+            self.tell()
 
     def _has_large_head(self) -> bool:
         """Bytes of a body may have come with the last of the head."""
@@ -206,7 +259,9 @@ class Connection(asyncio.Protocol):
         """The pool sends nothing more: the end of a body without a length, or too early an end."""
         if self.has_head and not self.finished and not self._is_framed():
             self.finished = True
-            self._tell()
+            self.tell()
+        elif self._asker is None and self.error is None:
+            self.error = LostError(f"pool {self._pool}: the connection was closed", stale=True)
         return False
 
     def _is_framed(self) -> bool:
@@ -225,7 +280,7 @@ class Connection(asyncio.Protocol):
                 stale = self.exchanges > 1 and not self._head_bytes
                 self.error = LostError(f"pool {self._pool}: the connection ended before an answer ({why})", stale=stale)
         self._on_lost(self)
-        self._tell()
+        self.tell()
 
     def _pause_reading(self) -> None:
         if self._transport is not None:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from botshard.http1.alarm import Alarm
 from botshard.http1.answers import CONTINUE, Answer, head_of
 from botshard.http1.asgi import AsgiExchange
-from botshard.http1.exchange import Exchange
+from botshard.http1.exchange import Exchange, address_of
 from botshard.http1.outflow import Outflow
+from botshard.http1.patience import Patience
 from botshard.http1.reader import RequestReader
 from botshard.http1.refusal import Refusal
+from botshard.http1.turns import Turns, drop
 
 if TYPE_CHECKING:
     from botshard.http1.server import Http1Server
@@ -42,21 +43,17 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.peer: tuple[str, int] | None = None
         self.local: tuple[str, int] | None = None
-        self._queue: deque[Exchange] = deque()
+        self._queue = Turns()
         self._is_advancing = False
         self._reads_paused = False
         self._discarded_bytes = 0
         self._has_eof = False
-        self._gone_at_s = math.inf
-        """When a peer that sends nothing any more and has got nothing for as long counts as gone."""
         self.out = Outflow()
         self.is_closing = False
+        self.trip: Any = None
+        """What the server's shortcut keeps with this connection."""
         self._is_lingering = False
-        self._ends_at_s = math.inf
-        """When patience with a connection that is being closed ends."""
-        self._cut_at_s = math.inf
-        """The same where bytes still come, or are still read."""
-        self._idle_until_s = 0.0
+        self._patience = Patience(server.limits)
         self._alarm = Alarm(self._loop, due=self._due, act=self._act)
 
     # ── the transport ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -65,10 +62,10 @@ class Connection(asyncio.Protocol):
         """Accepted."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=self._limits.buffered_answer_bytes)
-        self.peer, self.local = _address(transport, "peername"), _address(transport, "sockname")
+        self.peer, self.local = address_of(transport, "peername"), address_of(transport, "sockname")
         self._server.connections.add(self)
         is_draining = self._server.is_draining
-        self._be_idle(self._limits.first_request_s if is_draining else self._limits.keep_alive_s)
+        self._alarm.arm(self._patience.idle(self._limits.first_request_s if is_draining else self._limits.keep_alive_s))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason
         """Nobody is there any more."""
@@ -85,13 +82,11 @@ class Connection(asyncio.Protocol):
         unfinished = self._reader.current
         if unfinished is not None and not unfinished.is_over:
             # Its body will never be whole.
-            self._queue.remove(unfinished)
-            self._drop(unfinished)
+            self._queue.withdraw(unfinished)
         self._reader.current = None
         self._reader.is_deaf = True
         if self._queue and not self._is_lingering:
-            self._gone_at_s = monotonic() + self._limits.half_closed_s
-            self._alarm.arm(self._gone_at_s)
+            self._alarm.arm(self._patience.half_closed())
             return True
         self._close()
         return False
@@ -112,10 +107,18 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what is whole."""
         reader = self._reader
-        if reader.is_deaf:
+        shortcut = self._server.shortcut
+        if shortcut is not None and not self._queue and reader.is_at_start and not reader.is_deaf:
+            if shortcut.take(self, data):
+                return
+            reader.feed(data)
+            if self._queue:
+                shortcut.learn(self._queue[0], data)
+        elif reader.is_deaf:
             self.discard(len(data))
             return
-        reader.feed(data)
+        else:
+            reader.feed(data)
         if reader.head_since_s != math.inf:
             self._alarm.arm(reader.head_since_s + self._limits.head_timeout_s)
         elif reader.body_since_s != math.inf:
@@ -146,16 +149,28 @@ class Connection(asyncio.Protocol):
             if unfinished.is_over or unfinished.has_answered:
                 self.broken(unfinished)
                 return
-            self._queue.remove(unfinished)
-            self._drop(unfinished)
+            self._queue.withdraw(unfinished)
         refusal = Refusal(self._server.refuse(status, text, fields))
         refusal.link = self
         self._queue.append(refusal)
 
+    def take_up(self, exchange: Exchange, /) -> None:
+        """Queue the only exchange there is, which is started already."""
+        self._discarded_bytes = 0
+        self._reader.is_fresh = False
+        self._queue.append(exchange)
+        if exchange.deadline_s < self._alarm.armed_s:
+            self._alarm.arm(exchange.deadline_s)
+
+    def replace(self, exchange: Exchange, by: Exchange, /) -> None:
+        """Another exchange goes on for `exchange`, if that still waits here."""
+        if self._queue.replace_by(exchange, by):
+            self._alarm.arm(by.deadline_s)
+
     def discard(self, size_bytes: int, /) -> None:
         """Bytes that nobody wants. Many clients send all of a body before they read: a last answer waits for that."""
         if self._is_lingering:
-            self._ends_at_s = min(monotonic() + self._limits.linger_s, self._cut_at_s)
+            self._patience.more_came()
             return
         self._discarded_bytes += size_bytes
         if self._discarded_bytes <= self._limits.max_discard_bytes:
@@ -165,11 +180,6 @@ class Connection(asyncio.Protocol):
         elif not self._reads_paused and not self.is_closing:
             self._reads_paused = True
             self._transport.pause_reading()
-
-    def _drop(self, exchange: Exchange) -> None:
-        exchange.abandon()
-        exchange.is_over = True
-        exchange.over()
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -268,8 +278,8 @@ class Connection(asyncio.Protocol):
         if not exchange.is_whole:
             self._reader.is_deaf = True
             self._reader.current = None
-        self._queue[self._queue.index(exchange)] = later
-        self._drop(exchange)
+        self._queue.replace_by(exchange, later)
+        drop(exchange)
 
     def finished(self, exchange: Exchange, /) -> None:
         """The answer was written."""
@@ -283,13 +293,34 @@ class Connection(asyncio.Protocol):
             self._end(linger=not exchange.is_whole or self._discarded_bytes > 0)
             return
         if not self._queue:
-            self._be_idle(self._limits.keep_alive_s)
+            self._alarm.arm(self._patience.idle(self._limits.keep_alive_s))
         if not self._is_advancing and (self._queue or self._reads_paused):
             self._advance()
 
+    def reply_short(self, answer: bytes, body: memoryview | None = None, /) -> bool:
+        """Send the whole answer of the first exchange, by HTTP/1.1 and for a connection that stays open.
+
+        False: nothing was sent, since the answer must say more than usual or cannot be sent now.
+        """
+        if self.is_closing or self._has_eof or self._server.is_draining or not self.out.is_open:
+            return False
+        if body is None:
+            self._transport.write(answer)
+        else:
+            self._transport.writelines((answer, body))
+        self._queue.popleft()
+        return True
+
+    def finished_short(self, now_s: float, /) -> None:
+        """After `reply_short`, once its exchange is over."""
+        self._patience.idle_until_s = until_s = now_s + self._limits.keep_alive_s
+        if self._queue or self._reads_paused:
+            self._advance()
+        elif until_s < self._alarm.armed_s:
+            self._alarm.arm(until_s)
+
     def broken(self, exchange: Exchange, /) -> None:  # noqa: ARG002 - the connection is over with it
         """The answer cannot be completed."""
-        self._abandon_all()
         self.abort()
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -301,16 +332,13 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
+        self._abandon_all()
         self.is_closing = True
         self._transport.abort()
 
     def _abandon_all(self) -> None:
-        queue = list(self._queue)
-        self._queue.clear()
         self._reader.current = None
-        for exchange in queue:
-            if not exchange.is_over:
-                self._drop(exchange)
+        self._queue.abandon_all()
 
     def _end(self, *, linger: bool) -> None:
         """After the last answer."""
@@ -322,9 +350,7 @@ class Connection(asyncio.Protocol):
             if self._reads_paused:
                 self._reads_paused = False
                 self._transport.resume_reading()
-            self._cut_at_s = monotonic() + self._limits.write_timeout_s
-            self._ends_at_s = monotonic() + self._limits.linger_s
-            self._alarm.arm(self._ends_at_s)
+            self._alarm.arm(self._patience.lingering())
         else:
             self._close()
 
@@ -333,44 +359,31 @@ class Connection(asyncio.Protocol):
         if self.is_closing:
             return
         self.is_closing = True
-        self._ends_at_s = monotonic() + self._limits.write_timeout_s
-        self._alarm.arm(self._ends_at_s)
+        self._alarm.arm(self._patience.closing())
         self._transport.close()
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _be_idle(self, patience_s: float) -> None:
-        self._idle_until_s = monotonic() + patience_s
-        self._alarm.arm(self._idle_until_s)
-
     def _due(self) -> float:
-        limits, reader = self._limits, self._reader
-        due_s = min(self._ends_at_s, self.out.blocked_since_s + limits.write_timeout_s)
+        due_s = min(self._patience.ends_at_s, self.out.blocked_since_s + self._limits.write_timeout_s)
         if self.is_closing or self._is_lingering:
             return due_s
-        due_s = min(due_s, reader.head_since_s + limits.head_timeout_s)
-        if not self._reads_paused:
-            due_s = min(due_s, reader.body_since_s + limits.body_timeout_s)
-        if self._queue:
-            return min(due_s, self._gone_at_s, *(exchange.deadline_s for exchange in self._queue))
-        return min(due_s, self._idle_until_s) if reader.is_between else due_s
+        return min(due_s, self._patience.due(self._reader, self._queue, reads_paused=self._reads_paused))
 
-    def _look_for_peer(self, now_s: float) -> None:
+    def _look_for_peer(self) -> None:
         """Where an answer is on its way, writing tells whether the peer is gone."""
         if self._queue[0].has_answered:
-            self._gone_at_s = now_s + self._limits.half_closed_s
+            self._patience.half_closed()
         else:
-            self._abandon_all()
             self.abort()
 
     def _act(self) -> None:
         """Something is due."""
         now_s, limits, reader = monotonic(), self._limits, self._reader
-        if self._is_lingering and now_s < self._cut_at_s and self._transport.get_write_buffer_size():
-            self._ends_at_s = now_s + limits.linger_s
+        if self._is_lingering and now_s < self._patience.cut_at_s and self._transport.get_write_buffer_size():
+            self._patience.more_came()
             return
-        if self._ends_at_s <= now_s or self.out.blocked_since_s + limits.write_timeout_s <= now_s:
-            self._abandon_all()
+        if self._patience.ends_at_s <= now_s or self.out.blocked_since_s + limits.write_timeout_s <= now_s:
             self.abort()
         elif reader.head_since_s + limits.head_timeout_s <= now_s:
             reader.head_since_s = math.inf
@@ -380,15 +393,8 @@ class Connection(asyncio.Protocol):
             reader.refuse(408, f"no byte of the body came within {limits.body_timeout_s:g} s")
         elif not self._queue:
             self._close()
-        elif self._gone_at_s <= now_s:
-            self._look_for_peer(now_s)
+        elif self._patience.gone_at_s <= now_s:
+            self._look_for_peer()
         else:
-            for exchange in [found for found in self._queue if found.deadline_s <= now_s]:
-                exchange.deadline_s = math.inf
-                exchange.expire()
+            self._queue.expire(now_s)
         self._advance()
-
-
-def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
-    found: Any = transport.get_extra_info(name)
-    return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None

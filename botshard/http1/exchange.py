@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 from botshard.http1.answers import Answer
 from botshard.http1.outflow import Outflow
 
-__all__ = ["Exchange", "Link", "Refuse"]
+__all__ = ["Exchange", "Link", "Refuse", "address_of"]
 
 
 class Refuse(Protocol):
@@ -53,6 +54,12 @@ class Link(Protocol):
 
     def broken(self, exchange: Exchange, /) -> None:
         """The answer cannot be completed: the connection is of no use any more."""
+
+
+def address_of(transport: asyncio.BaseTransport, name: str, /) -> tuple[str, int] | None:
+    """Host and port of `peername` or `sockname`; None for sockets that have none."""
+    found: Any = transport.get_extra_info(name)
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) else None
 
 
 class Exchange:

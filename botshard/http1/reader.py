@@ -87,6 +87,11 @@ class RequestReader:
         """Whether no request is incomplete."""
         return self.current is None and not self._in_head
 
+    @property
+    def is_at_start(self) -> bool:
+        """Whether the next byte is the first of a request, or of nothing."""
+        return self.current is None and not self._in_head and not self._head_bytes
+
     def feed(self, data: bytes | memoryview, /) -> None:
         """Parse; the sink hears what was found."""
         body_of, generation = self.current, self._generation

@@ -13,6 +13,7 @@ from botshard.http1.connection import Connection
 from botshard.http1.exchange import Refuse
 from botshard.http1.hot import Recognise
 from botshard.http1.limits import Limits
+from botshard.http1.shortcut import Shortcut
 
 __all__ = ["Http1Server"]
 
@@ -39,6 +40,8 @@ class Http1Server:
         self.limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self.clock = Clock()
+        self.shortcut: Shortcut | None = None
+        """Is offered what comes between requests; None: the parser reads all."""
         self.connections: set[Connection] = set()
         self.is_draining = False
         self._listeners: list[tuple[asyncio.Server, socket.socket]] = []
@@ -68,6 +71,7 @@ class Http1Server:
         Only this process's end of the sockets is closed: others that share them go on accepting.
         """
         self.is_draining = True
+        self.shortcut = None
         for server, sock in self._listeners:
             server.close()
             sock.close()

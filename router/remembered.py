@@ -1,0 +1,105 @@
+"""What was read before, by its very bytes: request lines, the other lines of requests' heads, heads of answers. Pure.
+
+Only heads that the strict parsers have accepted are kept, and only plain ones: what is found again by equal bytes means
+what it meant then. Each store is bounded, oldest out first; a head is kept when it comes the second time, so that heads
+which no two requests share push nothing out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Generic, TypeVar
+
+from botshard.sharding.routing import PoolRoute
+from router.heads import RequestHead
+from router.table import BotRoute
+from router.upstream import Headers
+
+__all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids"]
+
+_T = TypeVar("_T")
+_MAX_HEAD_BYTES: Final = 2048
+_IDS: Final = re.compile(rb"(?im)^(x-request-id|traceparent|tracestate): ([!-~]{1,128})\r\n")
+
+
+class Remembered(Generic[_T]):
+    """Values by bytes. Read `found` directly: every request does."""
+
+    __slots__ = ("_bound", "_seen", "found")
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._seen: dict[int, None] = {}
+        """Hashes of what came once; a chance collision keeps something a request too early, no more."""
+        self.found: dict[bytes, _T] = {}
+
+    def is_due(self, key: bytes, /) -> bool:
+        """Whether this has come before, and is not kept yet."""
+        if len(key) > _MAX_HEAD_BYTES or key in self.found:
+            return False
+        mark = hash(key)
+        if mark in self._seen:
+            del self._seen[mark]
+            return True
+        _make_room(self._seen, self._bound)
+        self._seen[mark] = None
+        return False
+
+    def keep(self, key: bytes, value: _T, /) -> None:
+        """Keep it; something older may go for it."""
+        _make_room(self.found, self._bound)
+        self.found[key] = value
+
+
+def _make_room(kept: dict[Any, Any], bound: int) -> None:
+    if len(kept) >= bound:
+        del kept[next(iter(kept))]
+
+
+class KnownLine:
+    """A request line: which bot is asked, and where the bot was when somebody last looked."""
+
+    __slots__ = ("bot", "path", "route", "routed", "turn")
+
+    def __init__(self, bot: str, path: bytes) -> None:
+        self.bot = bot
+        self.path = path
+        self.turn = -1
+        """Of table and catalog that `route` and `routed` are from."""
+        self.route: BotRoute | None = None
+        self.routed: tuple[PoolRoute, ...] = ()
+
+
+class KnownFields:
+    """All other lines of a request's head, but those that carry ids."""
+
+    __slots__ = ("body_bytes", "head", "headers", "sent")
+
+    def __init__(self, headers: Headers, head: RequestHead, body_bytes: int) -> None:
+        self.headers = headers
+        self.head = head
+        self.body_bytes = body_bytes
+        self.sent: dict[str, bytes] = {}
+        """What goes on of it, by the client's address."""
+
+
+class KnownAnswer:
+    """The head of a pool's answer, but for the request's own id."""
+
+    __slots__ = ("body_bytes", "epoch", "has_pool", "rest", "start", "status")
+
+    def __init__(self, status: int, start: bytes, *, body_bytes: int, epoch: int, has_pool: bool) -> None:
+        self.status = status
+        self.start = start
+        """Status line and header lines that go on."""
+        self.rest = b"content-length: %d\r\n\r\n" % body_bytes
+        self.body_bytes = body_bytes
+        self.epoch = epoch
+        """0: it does not say."""
+        self.has_pool = has_pool
+
+
+def split_ids(lines: bytes, /) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Header lines without those that carry a request's own ids; and the ids, by name as it was written."""
+    ids = _IDS.findall(lines)
+    return (_IDS.sub(b"", lines), ids) if ids else (lines, ids)
