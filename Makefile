@@ -5,6 +5,9 @@
 #   TORCH_INDEX=url    index to take PyTorch from, for instance PyTorch's own with CPU builds (default: pip's index)
 #   STORE=minio        `make demo` on MinIO (needs MINIO_BIN) instead of a folder
 #   BACKBONE=minilm    `make demo` with bots that are heads on a sentence encoder, which it installs
+#   SCENARIO=spike     of `make load`: steady (default), spike, cold-morning, rolling-update, hot-bot, many-tenants
+#   ROUTER=url         `make load` asks what runs there (GRPC=host:port: over gRPC too; STORE_URL=url: its store), not a
+#                      stack of its own; LOAD_ARGS="…": whatever `python -m loadtests run --help` knows besides
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -15,12 +18,17 @@ TORCH_INDEX ?=
 PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.13; do \
   "$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v "$$name" && break; done)
 PYTEST_ARGS ?=
+SCENARIO ?= steady
+ROUTER ?=
+GRPC ?=
+STORE_URL ?=
+LOAD_ARGS ?=
 
 bin := $(VENV)/bin
 stamp := $(VENV)/.installed-$(shell cat constraints.txt pyproject.toml | cksum | cut -d' ' -f1)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help install demo test lint bench fuzz drills constraints clean
+.PHONY: help install demo test lint bench fuzz drills load constraints clean
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -80,10 +88,14 @@ fuzz: install ## Send replica and router 10,000 requests that the API's descript
 drills: install ## Add, drain, split, kill and damage on a live stack under load (25 minutes)
 	$(bin)/python -m drills
 
+load: install ## Run one load scenario (SCENARIO=steady) in two minutes at most, and report as HTML and JSON in load-reports
+	$(bin)/python -m loadtests run $(SCENARIO) $(if $(ROUTER),--router $(ROUTER)) $(if $(GRPC),--grpc $(GRPC)) \
+	  $(if $(STORE_URL),--store $(STORE_URL)) $(LOAD_ARGS)
+
 constraints: install ## Write constraints.txt from the environment as it is
 	@{ echo "# Exact versions that are tested together (Python 3.11, Linux). Written by: make constraints"; \
 	  $(bin)/python -m pip freeze --exclude-editable | grep -vE '^(botshard|torch==.*\+)'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean: ## Remove what the verbs made, but for the environment
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov dist .botshard .demo
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage htmlcov dist .botshard .demo load-reports

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Row", "parser", "publish"]
+__all__ = ["Row", "parser", "publish", "where"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,13 @@ def publish(rows: Sequence[Row], json_file: Path | None) -> int:
         verdict = {None: "", True: "ok", False: "MISSED"}[row.ok]
         print(f"{row.what:<{width}}  {row.ours:>10.4g}  {ratio:>9}  {row.bar:<12} {verdict:<6} {peers}".rstrip())
     if json_file is not None:
-        document = {"where": _where(), "rows": [asdict(row) for row in rows]}
+        document = {"where": where(), "rows": [asdict(row) for row in rows]}
         json_file.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return 1 if any(row.ok is False for row in rows) else 0
 
 
-def _where() -> dict[str, object]:
+def where() -> dict[str, object]:
+    """What was measured, and on what machine."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,1 @@
+"""From exchanges to figures, and from figures to JSON, HTML and tables."""
