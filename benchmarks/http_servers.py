@@ -1,7 +1,8 @@
 """Servers that the router is measured with: `python -m benchmarks.http_servers KIND PORT [STORE_URL]`.
 
-`upstream` answers 1 KB to anything, as fast as Python can. `aiohttp` and `httpx` are the router as it would be written
-first: a FastAPI route that looks the bot up in the same table and forwards with that client library.
+`upstream` answers 1 KB to anything, as fast as Python can; `slow` does 500 requests a second. `aiohttp` and `httpx` are
+the router as it would be written first: a FastAPI route that looks the bot up in the same table and forwards with that
+client library.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import uvicorn
 import uvloop
@@ -25,6 +27,7 @@ from router.table import Routes
 
 _BODY = b'{"model_name":"bot","outputs":[]}'.ljust(1024)
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+_SLOW_AT_ONCE, _SLOW_S = 8, 0.016
 _DROPPED = {"host", "content-length", "connection", "transfer-encoding", "date", "server"}
 
 _Forward = Callable[[str, bytes, dict[str, str]], Awaitable[tuple[int, dict[str, str], bytes]]]
@@ -46,11 +49,37 @@ class _Upstream(asyncio.Protocol):
             if len(rest) < size:
                 return
             self._buffer = rest[size:]
-            self._transport.write(_ANSWER)
+            self.answer()
+
+    def answer(self) -> None:
+        self._transport.write(_ANSWER)
 
 
-async def _serve_upstream(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Upstream, "127.0.0.1", port)
+class _Slow(_Upstream):
+    """Does so many requests at a time, whoever asks, and takes its time for each."""
+
+    _free = _SLOW_AT_ONCE
+    _waiting: ClassVar[deque[asyncio.Transport]] = deque()
+
+    def answer(self) -> None:
+        self._waiting.append(self._transport)
+        self._begin()
+
+    @classmethod
+    def _begin(cls) -> None:
+        while cls._free and cls._waiting:
+            cls._free -= 1
+            asyncio.get_running_loop().call_later(_SLOW_S, cls._end, cls._waiting.popleft())
+
+    @classmethod
+    def _end(cls, transport: asyncio.Transport) -> None:
+        transport.write(_ANSWER)
+        cls._free += 1
+        cls._begin()
+
+
+async def _serve_upstream(kind: type[_Upstream], port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(kind, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 
@@ -121,8 +150,8 @@ def main() -> None:
     """Serve until killed."""
     kind, port = sys.argv[1], int(sys.argv[2])
     logging.basicConfig(level=logging.ERROR)
-    if kind == "upstream":
-        uvloop.run(_serve_upstream(port))
+    if kind in {"upstream", "slow"}:
+        uvloop.run(_serve_upstream(_Slow if kind == "slow" else _Upstream, port))
         return
     client = {"aiohttp": _with_aiohttp, "httpx": _with_httpx}[kind]
     app = _peer(_read_routes(sys.argv[3]), client)

@@ -31,6 +31,7 @@ class Exchanges:
     subject: list[int] = field(default_factory=list)
     due_s: list[float] = field(default_factory=list)
     done_s: list[float] = field(default_factory=list)
+    status: list[int] = field(default_factory=list)
     wrong: int = 0
     failed: int = 0
     problems: list[str] = field(default_factory=list)
@@ -99,6 +100,7 @@ class _Run:
         seen.subject.append(subject)
         seen.due_s.append(due_s)
         seen.done_s.append(time.time())
+        seen.status.append(int(answer[9:12]))
         if not answer.startswith(_OK):
             seen.failed += 1
             self._note(f"{subject}: {answer[:300]!r}")

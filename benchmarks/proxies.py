@@ -40,6 +40,7 @@ __all__ = [
     "request_of",
     "router_proxy",
     "running",
+    "slow_upstream",
     "upstream",
 ]
 
@@ -79,12 +80,13 @@ class Proxy:
     memory_mib: float = 0.0
 
 
-def measure(proxy: Proxy, *, body_bytes: int, connections: int, seconds: float) -> None:
-    """One round: under load, then with one connection."""
+def measure(proxy: Proxy, *, body_bytes: int, connections: int, seconds: float, unlike: bool = False) -> None:
+    """One round: under load, then with one connection. `unlike`: see `benchmarks.wrk.run_wrk`."""
     body = b'{"inputs":[]}'.ljust(body_bytes)
-    run_wrk(proxy.port, PATHS, body=body, connections=connections, seconds=1.0)  # warm: connections, caches
+    # Warm: connections, caches.
+    run_wrk(proxy.port, PATHS, body=body, connections=connections, seconds=1.0, unlike=unlike)
     before_s = _cpu_s(proxy)
-    load = run_wrk(proxy.port, PATHS, body=body, connections=connections, seconds=seconds)
+    load = run_wrk(proxy.port, PATHS, body=body, connections=connections, seconds=seconds, unlike=unlike)
     _check(proxy, load)
     proxy.cpu_us.append((_cpu_s(proxy) - before_s) / load.answered * 1e6)
     proxy.per_s.append(load.answered / load.took_s)
@@ -173,6 +175,19 @@ def upstream() -> Iterator[int]:
         finally:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def slow_upstream() -> Iterator[int]:
+    """A server that does 500 requests a second and no more, beside the load; its port."""
+    port = free_port()
+    process = _start([sys.executable, "-m", "benchmarks.http_servers", "slow", str(port)], {}, core=load_core())
+    try:
+        _wait_for(port)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _upstream_command(folder: Path, port: int) -> list[str]:

@@ -40,6 +40,7 @@ from benchmarks.wrk import is_here
 _MEMORY_BAR_MIB = 80
 _PACED_PER_S = 500
 _PACED_S = 10
+_PARTS = ("small", "large", "unlike", "paced")
 
 _NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log /dev/null crit;
@@ -123,9 +124,9 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=2.0)
     options.add_argument("--connections", type=int, default=64)
-    options.add_argument("--only", choices=("small", "large", "paced"), action="append", help="parts to run (all)")
+    options.add_argument("--only", choices=_PARTS, action="append", help="parts to run (all)")
     wanted = options.parse_args()
-    parts = wanted.only or ["small", "large", "paced"]
+    parts = wanted.only or _PARTS
     if not is_here():
         print("wrk is not on the path: load is Python's, and throughput with it", file=sys.stderr)
     rows: list[Row] = []
@@ -136,6 +137,8 @@ def main() -> int:
             rows += _small(_proxies(folder, url, port), port, wanted)
         if "large" in parts:
             rows += _large(_proxies(folder, url, port), wanted)
+        if "unlike" in parts:
+            rows += _unlike(_proxies(folder, url, port), wanted)
         if "paced" in parts:
             rows += _paced(_proxies(folder, url, port), wanted.rounds)
     return publish(rows, wanted.json)
@@ -185,6 +188,18 @@ def _large(proxies: list[Proxy], wanted: argparse.Namespace) -> list[Row]:
     return [
         _row("64 KB: requests a second", proxies, lambda it: statistics.median(it.per_s), "≥ 1.2 x Envoy", least=1.2),
         _row("64 KB: CPU a request, µs", proxies, lambda it: min(it.cpu_us)),
+    ]
+
+
+def _unlike(proxies: list[Proxy], wanted: argparse.Namespace) -> list[Row]:
+    """No two heads are the same: nothing that was read before is of use."""
+    with running(proxies), on_core(load_core()):
+        for _ in range(wanted.rounds):
+            for proxy in proxies:
+                measure(proxy, body_bytes=1024, connections=wanted.connections, seconds=wanted.seconds, unlike=True)
+    return [
+        _row("1 KB, heads unlike: requests a second", proxies, lambda it: statistics.median(it.per_s)),
+        _row("1 KB, heads unlike: CPU a request, µs", proxies, lambda it: min(it.cpu_us)),
     ]
 
 

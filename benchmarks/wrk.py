@@ -13,6 +13,7 @@ from benchmarks.http_load import Load, run_load
 
 __all__ = ["is_here", "run_wrk"]
 
+_UNLIKE = 5_000
 _SCRIPT = """
 local requests = {}
 local headers = {["content-type"] = "application/json", ["user-agent"] = "load", ["accept"] = "*/*"}
@@ -20,6 +21,7 @@ init = function(args)
   for name, value in pairs(headers) do wrk.headers[name] = value end
   for line in io.lines("%(file)s") do
     local path, body = line:match("^(%%S+) (.*)$")
+    if %(unlike)s then wrk.headers["x-mark"] = tostring(#requests) end
     requests[#requests + 1] = wrk.format("POST", path, nil, body)
   end
 end
@@ -44,8 +46,13 @@ def is_here() -> bool:
     return shutil.which("wrk") is not None
 
 
-def run_wrk(port: int, paths: list[str], *, body: bytes, connections: int, seconds: float) -> Load:
-    """Keep connections busy with POST requests to each path in turn; latencies are percentiles in steps of 0.1."""
+def run_wrk(
+    port: int, paths: list[str], *, body: bytes, connections: int, seconds: float, unlike: bool = False
+) -> Load:
+    """Keep connections busy with POST requests to each path in turn; latencies are percentiles in steps of 0.1.
+
+    `unlike`: no two of some 5,000 requests have the same head (only by wrk).
+    """
     program = shutil.which("wrk")
     if program is None:
         head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
@@ -53,9 +60,10 @@ def run_wrk(port: int, paths: list[str], *, body: bytes, connections: int, secon
         return run_load(port, requests, connections=connections, seconds=seconds)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "requests")
+        paths = paths * (_UNLIKE // len(paths)) if unlike else paths
         file.write_bytes(b"".join(b"%b %b\n" % (path.encode(), body) for path in paths))
         script = Path(folder, "load.lua")
-        script.write_text(_SCRIPT % {"file": file})
+        script.write_text(_SCRIPT % {"file": file, "unlike": str(unlike).lower()})
         command = [program, "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "-s", str(script)]
         found = subprocess.run(
             [*command, f"http://127.0.0.1:{port}"],
