@@ -15,11 +15,13 @@ from router.heads import RequestHead
 from router.table import BotRoute
 from router.upstream import Headers
 
-__all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids"]
+__all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids", "split_timing"]
 
 _T = TypeVar("_T")
 _MAX_HEAD_BYTES: Final = 2048
 _IDS: Final = re.compile(rb"(?im)^(x-request-id|traceparent|tracestate): ([!-~]{1,128})\r\n")
+_TIMING_START: Final = b"\nserver-timing: "
+_TIMING: Final = re.compile(rb"server-timing: [ -~]{1,512}\r\n(?![ \t])")
 
 
 class Remembered(Generic[_T]):
@@ -103,3 +105,10 @@ def split_ids(lines: bytes, /) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Header lines without those that carry a request's own ids; and the ids, by name as it was written."""
     ids = _IDS.findall(lines)
     return (_IDS.sub(b"", lines), ids) if ids else (lines, ids)
+
+
+def split_timing(lines: bytes, /) -> tuple[bytes, bytes]:
+    """An answer's head without the line that tells where its own time went; and that line, or nothing."""
+    at = lines.find(_TIMING_START)
+    found = None if at < 0 else _TIMING.match(lines, at + 1)
+    return (lines, b"") if found is None else (lines[: found.start()] + lines[found.end() :], found[0])

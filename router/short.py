@@ -24,7 +24,7 @@ from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import PoolName
 from router.answers import Verdict, judge
 from router.heads import REQUEST_ID, forwarded_line, read_answer_head, read_request_head
-from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids
+from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids, split_timing
 from router.request import BotRequest
 from router.targets import Target
 from router.telemetry.traceparent import TRACEPARENT
@@ -44,6 +44,9 @@ _SPLIT_FROM_BYTES: Final = 8192
 _NO_FAILURES: Final[Mapping[PoolName, int]] = {}
 _ID_LINE: Final = header_line(REQUEST_ID, b"%b")
 _NO_IDS: Final[Sequence[tuple[bytes, bytes]]] = ()
+_TIMING: Final = b"server-timing"
+_MAYBE_COLD: Final = b"server-timing: up;"
+"""Where the time went is for the long way to find out."""
 _ODD_FIELDS: Final = (
     b"transfer-encoding",
     b"expect",
@@ -154,13 +157,14 @@ class ShortWay:
         end = data.find(b"\r\n\r\n")
         if end < 0 or not connection.reusable or connection.status != _PLAIN_SUCCESS:
             return
-        lines = data[: end + 2].replace(id_line, b"", 1)
+        lines, timing = split_timing(data[: end + 2].replace(id_line, b"", 1))
         if not self.answers.is_due(lines):
             return
-        headers = [(name, value) for name, value in connection.headers if name != REQUEST_ID]
+        split = (REQUEST_ID, _TIMING) if timing else (REQUEST_ID,)
+        headers = [(name, value) for name, value in connection.headers if name not in split]
         head = read_answer_head(headers)
-        has_other_id = len(headers) != len(connection.headers) - data[: end + 2].count(id_line)
-        if head.length is None or has_other_id or judge(connection.status, head) is not Verdict.FORWARD:
+        has_others = len(headers) != len(connection.headers) - data[: end + 2].count(id_line) - bool(timing)
+        if head.length is None or has_others or judge(connection.status, head) is not Verdict.FORWARD:
             return
         epoch = int(head.epoch) if head.epoch.isdigit() else 0
         start = status_line(connection.status) + b"".join(head.lines)
@@ -261,15 +265,17 @@ class _Trip(Exchange):
         """Whether these first bytes of an answer were all of it, and plain: then it is sent, and all is over."""
         way = self._way
         end = data.find(b"\r\n\r\n") + 2
-        known = way.answer_of(data[:end])
+        known, timing = way.answer_of(data[:end]), b""
         if known is None:
-            known = way.answer_of(data[:end].replace(self._id_line, b"", 1))
+            lines, timing = split_timing(data[:end].replace(self._id_line, b"", 1))
+            if not timing.startswith(_MAYBE_COLD):
+                known = way.answer_of(lines)
         if known is None or len(data) - end - 2 != known.body_bytes or end < 2:
             self._go_long(data)
             return False
         pool, link = self._pool, self.link
         pool_line = b"" if known.has_pool else pool.line
-        head = (known.start, self._id_line, pool_line, way.clock.date_line(), known.rest)
+        head = (known.start, timing, self._id_line, pool_line, way.clock.date_line(), known.rest)
         if known.body_bytes < _SPLIT_FROM_BYTES:
             is_sent = link.reply_short(b"".join((*head, data[end + 2 :])))
         else:
