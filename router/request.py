@@ -22,7 +22,7 @@ from router.pools import PoolState
 from router.problems import error_body
 from router.table import BotRoute
 from router.targets import Target
-from router.telemetry.ledger import SERVER_TIMING, WOKEN_S, ColdStart, Marks, read_cold_start, timing_of
+from router.telemetry.ledger import ColdStart, Marks, tell_cold_start
 from router.telemetry.telemetry import Look
 from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
@@ -256,7 +256,9 @@ class BotRequest(WholeBody):
             self._collect(connection)
             return
         lines = head.lines
-        self._look_for_cold_start(lines)
+        if (asking := self._asking) is not None:
+            marks = Marks(self.began_s, asking.started_s, asking.chosen_s, asking.sent_s)
+            self.cold = tell_cold_start(marks, lines, monotonic(), tells_all=self._front.telemetry.tells_times)
         if not head.has_request_id:
             lines.append(line(REQUEST_ID, self.request_id))
         if not head.has_pool and self.pool is not None:
@@ -268,17 +270,6 @@ class BotRequest(WholeBody):
         self._framing = Framing(self, self.status, length=head.length)
         self.link.write(self._framing.head(lines))
         self._pass(connection, self._framing)
-
-    def _look_for_cold_start(self, lines: list[bytes]) -> None:
-        """Where the request was cold, its answer tells all of where its time went instead of the replica's part."""
-        asking, timing = self._asking, timing_of(lines)
-        if asking is None or not (timing or asking.sent_s - asking.chosen_s > WOKEN_S):
-            return
-        marks = Marks(self.began_s, asking.started_s, asking.chosen_s, asking.sent_s)
-        self.cold = read_cold_start(marks, timing, monotonic())
-        if self.cold is not None and self._front.telemetry.tells_times:
-            lines[:] = [line for line in lines if not line.startswith(SERVER_TIMING)]
-            lines.append(self.cold.line())
 
     def more(self) -> None:
         """See `router.asking.Client`."""
