@@ -16,14 +16,25 @@ from router.heads import RequestHead, forwarded_line
 from router.table import BotRoute
 from router.upstream import Headers
 
-__all__ = ["KnownAnswer", "KnownFields", "KnownLine", "Remembered", "split_ids", "without_times"]
+__all__ = [
+    "KnownAnswer",
+    "KnownFields",
+    "KnownLine",
+    "Remembered",
+    "make_room",
+    "split_ids",
+    "split_timing",
+    "without_times",
+]
 
 _T = TypeVar("_T")
 _MAX_HEAD_BYTES: Final = 2048
 _MAX_CLIENTS: Final = 64
 _IDS: Final = re.compile(rb"(?im)^(x-request-id|traceparent|tracestate): ([!-~]{1,128})\r\n")
+_TIMING_START: Final = b"\nserver-timing: "
+_TIMING: Final = re.compile(rb"server-timing: [ -~]{1,512}\r\n(?![ \t])")
 
-_TIMES: Final = re.compile(rb"(?im)^(?:date|x-envoy-upstream-service-time): [ -~]{1,64}\r\n")
+_TIMES: Final = re.compile(rb"(?im)^(?:date|x-envoy-upstream-service-time): [ -~]{1,64}\r\n(?![ \t])")
 
 
 class Remembered(Generic[_T]):
@@ -45,17 +56,18 @@ class Remembered(Generic[_T]):
         if mark in self._seen:
             del self._seen[mark]
             return True
-        _make_room(self._seen, self._bound)
+        make_room(self._seen, self._bound)
         self._seen[mark] = None
         return False
 
     def keep(self, key: bytes, value: _T, /) -> None:
         """Keep it; something older may go for it."""
-        _make_room(self.found, self._bound)
+        make_room(self.found, self._bound)
         self.found[key] = value
 
 
-def _make_room(kept: dict[Any, Any], bound: int) -> None:
+def make_room(kept: dict[Any, Any], bound: int, /) -> None:
+    """Let the oldest go where there are as many as may be."""
     if len(kept) >= bound:
         del kept[next(iter(kept))]
 
@@ -121,5 +133,12 @@ def split_ids(lines: bytes, /) -> tuple[bytes, list[tuple[bytes, bytes]]]:
 
 
 def without_times(lines: bytes, /) -> bytes:
-    """Header lines of a gateway's answer without those that differ from answer to answer, and are dropped anyway."""
+    """An answer's header lines without those that differ from second to second, and are dropped anyway."""
     return _TIMES.sub(b"", lines)
+
+
+def split_timing(lines: bytes, /) -> tuple[bytes, bytes]:
+    """An answer's head without the line that tells where its own time went; and that line, or nothing."""
+    at = lines.find(_TIMING_START)
+    found = None if at < 0 else _TIMING.match(lines, at + 1)
+    return (lines, b"") if found is None else (lines[: found.start()] + lines[found.end() :], found[0])

@@ -29,7 +29,7 @@ from router.heads import (
 from router.pools import PoolState
 from router.table import BotRoute
 from router.targets import Target
-from router.telemetry.ledger import ColdStart, Marks, cold_start_in
+from router.telemetry.ledger import ColdStart, Marks, tell_cold_start
 from router.telemetry.telemetry import Look
 from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
@@ -277,10 +277,9 @@ class BotRequest(RequestBody):
             self._collect(connection)
             return
         lines = head.lines
-        asking = self._asking
-        if asking is not None:
+        if (asking := self._asking) is not None:
             marks = Marks(self.began_s, asking.started_s, asking.chosen_s, asking.sent_s)
-            self.cold = cold_start_in(lines, marks, tells=self._front.telemetry.tells_times)
+            self.cold = tell_cold_start(marks, lines, monotonic(), tells_all=self._front.telemetry.tells_times)
         if not head.has_request_id:
             lines.append(line(REQUEST_ID, self.request_id))
         if not head.has_pool and self.pool is not None:

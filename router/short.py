@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from botshard.http1.answers import Clock, status_line
+from botshard.http1.answers import Clock
 from botshard.http1.answers import line as header_line
 from botshard.http1.connection import Connection as ClientConnection
 from botshard.http1.exchange import Exchange
@@ -25,12 +25,16 @@ from botshard.oip.trace_context import TRACEPARENT, TRACESTATE
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import PoolName
 from router.access.principal import Lease
-from router.answers import Verdict, judge
-from router.heads import REQUEST_ID, broken_trace, read_answer_head, read_request_head
-from router.remembered import KnownAnswer, KnownFields, KnownLine, Remembered, split_ids, without_times
+from router.heads import REQUEST_ID, broken_trace, read_request_head
+from router.known_answers import KnownAnswers
+from router.remembered import (
+    KnownFields,
+    KnownLine,
+    Remembered,
+    split_ids,
+)
 from router.request import BotRequest
 from router.targets import Target
-from router.upstream import Connection
 
 if TYPE_CHECKING:
     from router.front import Front
@@ -46,6 +50,9 @@ _SPLIT_FROM_BYTES: Final = 8192
 _NO_FAILURES: Final[Mapping[PoolName, int]] = {}
 _ID_LINE: Final = header_line(REQUEST_ID, b"%b")
 _NO_IDS: Final[Sequence[tuple[bytes, bytes]]] = ()
+_TIMING: Final = b"server-timing"
+_MAYBE_COLD: Final = b"server-timing: up;"
+"""Where the time went is for the long way to find out."""
 _ODD_FIELDS: Final = (
     b"transfer-encoding",
     b"expect",
@@ -76,10 +83,10 @@ class ShortWay:
         """Requests that went here, at least at first."""
         self._lines: Remembered[KnownLine] = Remembered(_LINES)
         self._fields: Remembered[KnownFields] = Remembered(_FIELDS)
-        self.answers: Remembered[KnownAnswer] = Remembered(_ANSWERS)
+        self.answers = KnownAnswers()
         self._line_of = self._lines.found.get
         self._fields_of = self._fields.found.get
-        self.answer_of = self.answers.found.get
+        self.answer_of = self.answers.as_sent.get
         self._tails: dict[float, bytes] = {}
 
     # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -171,26 +178,6 @@ class ShortWay:
                 return  # what is left of a trace cannot be read without the rest
             head = read_request_head(headers, dict(headers), self.front.dropped)
             self._fields.keep(lines, KnownFields(headers, head, exchange.body_bytes))
-
-    def learn_answer(self, connection: Connection, data: bytes, id_line: bytes, /, *, of_gateway: bool) -> None:
-        """An answer was read by the parser; `data` were its first bytes, maybe `of_gateway`."""
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or not connection.reusable or connection.status != _PLAIN_SUCCESS:
-            return
-        lines = data[: end + 2].replace(id_line, b"", 1)
-        if of_gateway:
-            lines = without_times(lines)
-        if not self.answers.is_due(lines):
-            return
-        headers = [(name, value) for name, value in connection.headers if name != REQUEST_ID]
-        head = read_answer_head(headers)
-        has_other_id = len(headers) != len(connection.headers) - data[: end + 2].count(id_line)
-        if head.length is None or has_other_id or judge(connection.status, head) is not Verdict.FORWARD:
-            return
-        epoch = int(head.epoch) if head.epoch.isdigit() else 0
-        start = status_line(connection.status) + b"".join(head.lines)
-        known = KnownAnswer(connection.status, start, body_bytes=head.length, epoch=epoch, has_pool=head.has_pool)
-        self.answers.keep(lines, known)
 
 
 def _has_broken_trace(ids: Sequence[tuple[bytes, bytes]]) -> bool:
@@ -304,17 +291,15 @@ class _Trip(Exchange):
         """Whether these first bytes of an answer were all of it, and plain: then it is sent, and all is over."""
         way = self._way
         end = data.find(b"\r\n\r\n") + 2
-        known = way.answer_of(data[:end])
+        known, timing = way.answer_of(data[:end]), b""
         if known is None:
-            known = way.answer_of(data[:end].replace(self._id_line, b"", 1))
-        if known is None and self._pool.origin.address.is_gateway:
-            known = way.answer_of(without_times(data[:end].replace(self._id_line, b"", 1)))
+            known, timing = way.answers.find(data[:end], self._id_line)
         if known is None or len(data) - end - 2 != known.body_bytes or end < 2:
             self._go_long(data)
             return False
         pool, link = self._pool, self.link
         pool_line = b"" if known.has_pool else pool.line
-        head = (known.start, self._id_line, pool_line, way.clock.date_line(), known.rest)
+        head = (known.start, timing, self._id_line, pool_line, way.clock.date_line(), known.rest)
         if known.body_bytes < _SPLIT_FROM_BYTES:
             is_sent = link.reply_short(b"".join((*head, data[end + 2 :])))
         else:
@@ -385,8 +370,7 @@ class _Trip(Exchange):
         self._lease = None
         if answer is not None:
             connection, id_line = self._connection, self._id_line
-            of_gateway = self._pool.origin.address.is_gateway
-            connection.on_whole = lambda: way.learn_answer(connection, answer, id_line, of_gateway=of_gateway)
+            connection.on_whole = lambda: way.answers.learn(connection, answer, id_line)
         self.is_over = True
         self._data = b""
         self.link.replace(self, request)

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from time import monotonic
 from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -24,15 +23,13 @@ from prometheus_client.metrics_core import Metric
 from router.metrics import BUCKETS_S, histogram_rows
 
 __all__ = [
-    "SERVER_TIMING",
     "STAGES",
-    "WOKEN_S",
     "ColdRequest",
     "ColdStart",
     "Ledger",
     "Marks",
-    "cold_start_in",
     "read_cold_start",
+    "tell_cold_start",
     "timing_of",
 ]
 
@@ -49,9 +46,9 @@ STAGES: Final = ("receive", "route", "wake", "fetch", "load", "queue", "predict"
 - `network`: what neither side accounts for: the wire, both sockets, parsing,
 - `reply`: from the head of the pool's answer to the last byte for the client.
 """
-WOKEN_S: Final = 0.05
+_WOKEN_S: Final = 0.05
 """So long no awake pool is waited for, be it over a new connection."""
-SERVER_TIMING: Final = b"server-timing: "
+_SERVER_TIMING: Final = b"server-timing: "
 _PART: Final = re.compile(rb"([a-z]+);dur=([0-9.]+)")
 _KEPT: Final = 256
 _POOL: Final = "pool"
@@ -115,26 +112,11 @@ class ColdRequest(NamedTuple):
         }
 
 
-def cold_start_in(lines: list[bytes], marks: Marks, /, *, tells: bool) -> ColdStart | None:
-    """What a request waited for whose answer begins with these lines; None: it was not cold.
-
-    Where it was, and the router `tells`, the lines say all of where its time went instead of the replica's part.
-    """
-    timing = timing_of(lines)
-    if not (timing or marks.sent_s - marks.chosen_s > WOKEN_S):
-        return None
-    cold = read_cold_start(marks, timing, monotonic())
-    if cold is not None and tells:
-        lines[:] = [line for line in lines if not line.startswith(SERVER_TIMING)]
-        lines.append(cold.line())
-    return cold
-
-
 def timing_of(lines: Sequence[bytes], /) -> bytes:
     """The line of a pool's answer that tells of a request that may have been cold; empty: there is none."""
     for line in lines:
-        if line.startswith(SERVER_TIMING):
-            return line if line.startswith(b"up;", len(SERVER_TIMING)) else b""
+        if line.startswith(_SERVER_TIMING):
+            return line if line.startswith(b"up;", len(_SERVER_TIMING)) else b""
     return b""
 
 
@@ -156,7 +138,7 @@ def read_cold_start(marks: Marks, timing: bytes, head_s: float, /) -> ColdStart 
         # What has just begun reads table and catalog first; that is the end of its start.
         wake_s, network_s, here_s = wake_s + network_s + wait_s, 0.0, here_s - wait_s
         wait_s = 0.0
-    if wake_s < WOKEN_S and not (fetch_s or load_s or wait_s):
+    if wake_s < _WOKEN_S and not (fetch_s or load_s or wait_s):
         return None
     predict_s = told.get(b"pre", 0.0) + told.get(b"predict", 0.0) + told.get(b"post", 0.0)
     stages = {
@@ -169,7 +151,19 @@ def read_cold_start(marks: Marks, timing: bytes, head_s: float, /) -> ColdStart 
         "predict": predict_s,
         "network": network_s,
     }
-    return ColdStart(_POOL if wake_s >= WOKEN_S else _BOT, stages)
+    return ColdStart(_POOL if wake_s >= _WOKEN_S else _BOT, stages)
+
+
+def tell_cold_start(marks: Marks, lines: list[bytes], head_s: float, /, *, tells_all: bool) -> ColdStart | None:
+    """What `read_cold_start` gives for a pool's answer; with `tells_all` its header lines tell that to the client."""
+    timing = timing_of(lines)
+    if not timing and marks.sent_s - marks.chosen_s < _WOKEN_S:
+        return None
+    cold = read_cold_start(marks, timing, head_s)
+    if cold is not None and tells_all:
+        lines[:] = [line for line in lines if not line.startswith(_SERVER_TIMING)]
+        lines.append(cold.line())
+    return cold
 
 
 class _Histogram:

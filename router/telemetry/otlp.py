@@ -23,6 +23,7 @@ _FIRST_SERVER_ERROR: Final = 500
 _FIRST_ERROR: Final = 400
 _LAST_SPANS_S: Final = 3.0
 """How long the end of the router waits for them."""
+_GIVEN_UP_S: Final = 1.0
 _Attributes: TypeAlias = dict[str, str | int | float]
 
 
@@ -68,7 +69,8 @@ class SpanSink:
         ours = {"service.name": _SERVICE, "service.version": botshard.__version__}
         self._resource = Resource.create(ours).merge(OTELResourceDetector().detect())
         self._scope = InstrumentationScope("botshard.router", botshard.__version__)
-        self._processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint))
+        self._exporter = OTLPSpanExporter(endpoint=endpoint)
+        self._processor = BatchSpanProcessor(self._exporter)
         self.spans = 0
         """Handed over; whether they arrive is for the SDK's log."""
 
@@ -83,6 +85,9 @@ class SpanSink:
         closing = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         closing.start()
         closing.join(_LAST_SPANS_S)
+        if closing.is_alive():
+            self._exporter.shutdown()  # it is between two tries, and gives up the next one
+            closing.join(_GIVEN_UP_S)
 
     # ── spans ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

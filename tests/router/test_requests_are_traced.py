@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from tests.router.fleet import Fleet
 from tests.router.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.router.running import running_router
 from tests.router.upstreams import Call, infer_answer, plain, upstream
+from tests.waiting import aeventually
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
 _SPAN = "b7ad6b7169203331"
@@ -133,6 +135,11 @@ async def test_a_collector_that_hangs_holds_up_nobody(fleet: Fleet, receiver: Re
     assert statuses == {200}
     assert spans == 1200
     assert time.monotonic() - stopping_s < 15
+    await aeventually(_nobody_exports, within_s=15)
+
+
+async def _nobody_exports() -> bool:
+    return not any("BatchSpan" in thread.name for thread in threading.enumerate())
 
 
 def test_traces_without_their_libraries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

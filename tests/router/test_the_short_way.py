@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.remembered import Remembered, split_ids
+from router.remembered import Remembered, split_ids, split_timing
 from router.short import ShortWay
 from tests.router.fleet import SLEEPY, Fleet, pool
 from tests.router.running import RunningRouter, running_router
@@ -385,3 +385,37 @@ def test_only_plain_ids_are_split_off(lines: bytes, kept: bytes, ids: int) -> No
     """What looks like an id and is anything else stays in the head, and so with the parser."""
     found, values = split_ids(lines)
     assert (found, len(values)) == (kept, ids)
+
+
+async def test_answers_that_tell_their_own_time_are_known_too(fleet: Fleet) -> None:
+    """What differs from answer to answer is passed on as it is; who may have been cold goes the long way."""
+
+    async def answer(call: Call) -> None:
+        start = "up;dur=90000, " if call.nth == 9 else ""
+        await call.write(plain(x_botshard_epoch="1", server_timing=f"{start}queue;dur=0.{call.nth}, batch;desc=1"))
+
+    async with serving(fleet, answer) as (router, server), connected(router.port) as client:
+        views = [await ask(client, request()) for _ in range(12)]
+        shortcut = router.parts.server.shortcut
+        assert isinstance(shortcut, ShortWay)
+        assert len(shortcut.answers.found) == 1
+    assert len(server.calls) == 12
+    for nth, view in enumerate(views, 1):
+        start = "up;dur=90000, " if nth == 9 else ""
+        assert view.headers["server-timing"] == f"{start}queue;dur=0.{nth}, batch;desc=1"
+        assert list(view.headers).count("server-timing") == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"HTTP/1.1 200 OK\r\nServer-Timing: a\r\n",
+        b"HTTP/1.1 200 OK\r\nserver-timing: a\r\n b\r\n",
+        b"HTTP/1.1 200 OK\r\nserver-timing: a\x00b\r\n",
+        b"HTTP/1.1 200 OK\r\nx: server-timing: a\r\n",
+    ],
+    ids=["another's", "folded", "control", "within a value"],
+)
+def test_only_a_plain_line_is_split_off(lines: bytes) -> None:
+    """Anything else is part of what has to be known."""
+    assert split_timing(lines) == (lines, b"")
