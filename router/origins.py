@@ -94,12 +94,24 @@ def _split(url: str) -> tuple[SplitResult, int]:
 class Origin:
     """A pool's share in the connections to its address: so many at once, and requests past them wait in turn."""
 
-    __slots__ = ("_connections", "_limits", "_loop", "_pool", "_waiting", "address", "busy_count")
+    __slots__ = (
+        "_connections",
+        "_loop",
+        "_max_busy",
+        "_max_rest_s",
+        "_max_waiting",
+        "_pool",
+        "_waiting",
+        "address",
+        "busy_count",
+    )
 
     def __init__(self, pool: str, address: Address, limits: Limits, connections: Connections) -> None:
         self.address = address
         self._pool = pool
-        self._limits = limits
+        self._max_busy = limits.max_connections_per_pool
+        self._max_waiting = limits.max_waiting_per_pool
+        self._max_rest_s = limits.idle_connection_s
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -132,16 +144,20 @@ class Origin:
     def idle(self) -> Connection | None:
         """A connection to use at once, or None; none while others wait, who were here before."""
         connections = self._connections
-        if (
-            self._waiting
-            or self.busy_count >= self._limits.max_connections_per_pool
-            or (connections.queue and connections.is_full)
-        ):
+        idle = connections.idle
+        if not idle or self._waiting or self.busy_count >= self._max_busy:
             return None
-        connection = connections.take()
-        if connection is not None:
-            connection.pool = self._pool
-            self.busy_count += 1
+        if connections.queue and connections.is_full:
+            return None
+        connection = idle.popleft()  # every request comes by here: this is `take` without its call
+        if connection.error is not None or connection.idle_since_s + self._max_rest_s <= self._loop.time():
+            connections.discard(connection)
+            other = connections.take()
+            if other is None:
+                return None
+            connection = other
+        connection.pool = self._pool
+        self.busy_count += 1
         return connection
 
     def put_back(self, connection: Connection, /) -> None:
@@ -157,7 +173,7 @@ class Origin:
         connections = self._connections
         has_waited = not self._waiting and not (connections.queue and connections.is_full)
         while True:
-            if has_waited and self.busy_count < self._limits.max_connections_per_pool:
+            if has_waited and self.busy_count < self._max_busy:
                 connection = None if fresh else connections.take()
                 if connection is not None:
                     connection.pool = self._pool
@@ -185,7 +201,7 @@ class Origin:
 
     def wake(self) -> bool:
         """See `router.connections.Share`."""
-        if self.busy_count >= self._limits.max_connections_per_pool:
+        if self.busy_count >= self._max_busy:
             return False
         while self._waiting:
             turn = self._waiting.popleft()
@@ -207,7 +223,7 @@ class Origin:
         return connection
 
     async def _wait_for_room(self, *, in_front: bool) -> None:
-        if len(self._waiting) >= self._limits.max_waiting_per_pool:
+        if len(self._waiting) >= self._max_waiting:
             raise OverloadedError(
                 f"pool {self._pool}: {len(self._waiting)} requests wait for a connection already", retry_after_s=1
             )

@@ -15,6 +15,7 @@ from botshard.sharding.hashing import family_id, pool_name
 from botshard.sharding.ids import Epoch, Framework, GroupName, PoolName
 from botshard.sharding.routing import FamilyRoutes, GroupRoute, RoutingTable
 from botshard.store.table import TableStore
+from router.short import ShortWay
 from tests.router.fleet import Fleet
 from tests.router.gateways import Behind, Gateway, running_gateway
 from tests.router.running import RunningRouter, running_router
@@ -81,6 +82,9 @@ async def test_many_pools_are_reached_over_few_connections(fleet: Fleet, tmp_pat
                         assert (answer.status_code, answer.json()["model_name"]) == (200, bot)
                         assert not [name for name in answer.headers if name.startswith(("x-envoy", "k-"))]
                 assert gateway.stat(_CX) == 1
+                shortcut = router.parts.server.shortcut
+                assert isinstance(shortcut, ShortWay)
+                assert 1 <= len(shortcut.answers.found) <= 2, "answers that differ in their times only are one"
                 for pool, (bot, host) in zip(pools, bots.items(), strict=True):
                     assert {call.path for call in pool.calls} == {f"/v2/models/{bot}/infer"}
                     assert {call.headers["host"] for call in pool.calls} == {host}
