@@ -26,6 +26,9 @@ class KnownAnswers:
         self.as_sent: dict[bytes, KnownAnswer] = {}
         """The same by their very bytes, where these have nothing of a request's own: good for a second."""
 
+    def __len__(self) -> int:
+        return len(self._known.found)
+
     def find(self, lines: bytes, id_line: bytes, /) -> tuple[KnownAnswer | None, bytes]:
         """What is known of an answer that is not in `as_sent`; and its line that tells where its own time went."""
         kept = lines.replace(id_line, b"", 1)

@@ -129,7 +129,7 @@ class Origin:
     @property
     def is_full(self) -> bool:
         """Whether there are as many connections as there may be."""
-        return self.open_count >= self._limits.max_connections_per_pool
+        return self.open_count >= self._max_busy
 
     @property
     def idle_count(self) -> int:

@@ -43,15 +43,12 @@ __all__ = ["ShortWay"]
 
 _LINES: Final = 8192
 _FIELDS: Final = 2048
-_ANSWERS: Final = 1024
-_PLAIN_SUCCESS: Final = 200
+_TAILS: Final = 1024
 _SPLIT_FROM_BYTES: Final = 8192
 """Bodies from this size on are not copied behind their head but sent after it."""
 _NO_FAILURES: Final[Mapping[PoolName, int]] = {}
 _ID_LINE: Final = header_line(REQUEST_ID, b"%b")
 _NO_IDS: Final[Sequence[tuple[bytes, bytes]]] = ()
-_TIMING: Final = b"server-timing"
-_MAYBE_COLD: Final = b"server-timing: up;"
 """Where the time went is for the long way to find out."""
 _ODD_FIELDS: Final = (
     b"transfer-encoding",
@@ -152,7 +149,7 @@ class ShortWay:
         """The last lines of a head that is sent at once."""
         tail = self._tails.get(left_s)
         if tail is None:
-            if len(self._tails) > _ANSWERS:
+            if len(self._tails) > _TAILS:
                 self._tails.clear()
             tail = b"x-botshard-epoch: %d\r\nx-request-timeout: %.3f\r\n\r\n" % (self.way.epoch, left_s)
             self._tails[left_s] = tail

@@ -398,12 +398,26 @@ async def test_answers_that_tell_their_own_time_are_known_too(fleet: Fleet) -> N
         views = [await ask(client, request()) for _ in range(12)]
         shortcut = router.parts.server.shortcut
         assert isinstance(shortcut, ShortWay)
-        assert len(shortcut.answers.found) == 1
+        assert len(shortcut.answers) == 1
     assert len(server.calls) == 12
     for nth, view in enumerate(views, 1):
         start = "up;dur=90000, " if nth == 9 else ""
         assert view.headers["server-timing"] == f"{start}queue;dur=0.{nth}, batch;desc=1"
         assert list(view.headers).count("server-timing") == 1
+
+
+async def test_answers_of_another_second_are_known(fleet: Fleet) -> None:
+    """A pool's `Date` goes nowhere, so that it makes no difference; the client gets the router's own."""
+
+    async def answer(call: Call) -> None:
+        await call.write(plain(x_botshard_epoch="1", Date=f"Tue, 24 Nov 2026 18:00:{call.nth:02d} GMT"))
+
+    async with serving(fleet, answer) as (router, _), connected(router.port) as client:
+        views = [await ask(client, request()) for _ in range(12)]
+        shortcut = router.parts.server.shortcut
+        assert isinstance(shortcut, ShortWay)
+        assert (len(shortcut.answers), len(shortcut.answers.as_sent)) == (1, 8)
+    assert not any("2026 18:00:" in view.headers["date"] for view in views)
 
 
 @pytest.mark.parametrize(
