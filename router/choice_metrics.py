@@ -47,7 +47,7 @@ def choice_families(pools: Iterable[PoolState], /) -> Iterator[Metric]:
     """The metric families; a pool of which there is nothing to tell has no series, but for the gauge."""
     ejections = CounterMetricFamily("botshard_router_ejections", "Pools left alone for a while", labels=(*_POOL, "why"))
     returns = CounterMetricFamily("botshard_router_returns", "Ejected pools that are asked again", labels=_POOL)
-    ejected = GaugeMetricFamily("botshard_router_ejected", "Whether the pool is left alone now", labels=_POOL)
+    ejected = GaugeMetricFamily("botshard_router_ejected", "Workers that leave the pool alone now", labels=_POOL)
     waits = CounterMetricFamily(
         "botshard_router_cold_waits", "Requests that waited while another one woke the pool", labels=_POOL
     )

@@ -218,7 +218,7 @@ def _pool_families(pools: list[PoolState]) -> Iterator[Metric]:
         "botshard_router_hedges", "Second tries beside one that was still waited for", labels=(*_POOL, "result")
     )
     seconds = HistogramMetricFamily(
-        "botshard_router_request_seconds", "From the first byte of a request to the last of its answer", labels=_POOL
+        "botshard_router_request_seconds", "From the head of a request to the last byte of its answer", labels=_POOL
     )
     outstanding = GaugeMetricFamily("botshard_router_outstanding", "Requests in flight at a pool", labels=_POOL)
     connections = GaugeMetricFamily("botshard_router_connections", "Connections to a pool", labels=(*_POOL, "state"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from botshard.http1.answers import CONTINUE, Answer, line
 from botshard.http1.framing import Framing
+from botshard.oip.trace_context import TRACEPARENT
 from botshard.sharding.errors import ShardingError, TerminalError
 from router.access.principal import Lease
 from router.asking import Asking
@@ -31,7 +32,6 @@ from router.table import BotRoute
 from router.targets import Target
 from router.telemetry.ledger import ColdStart, Marks, tell_cold_start
 from router.telemetry.telemetry import Look
-from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
 
 if TYPE_CHECKING:

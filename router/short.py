@@ -49,7 +49,6 @@ _SPLIT_FROM_BYTES: Final = 8192
 _NO_FAILURES: Final[Mapping[PoolName, int]] = {}
 _ID_LINE: Final = header_line(REQUEST_ID, b"%b")
 _NO_IDS: Final[Sequence[tuple[bytes, bytes]]] = ()
-"""Where the time went is for the long way to find out."""
 _ODD_FIELDS: Final = (
     b"transfer-encoding",
     b"expect",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from botshard.cli.context import URL_VARIABLE, Place, router_url
+from botshard.cli.context import URL_VARIABLE, Place, api_key, router_url
 from botshard.cli.errors import CommandError, RouterUnavailableError
 from botshard.cli.output import Column, note, plain, print_table
 from botshard.cli.router_client import RouterClient
@@ -23,7 +23,7 @@ def ask_router(bot: str, url: str | None, place: Place, /) -> Mapping[str, Any] 
         return None
     found = router_url(url, place, os.environ)
     try:
-        with RouterClient(found, timeout_s=_TIMEOUT_S) as router:
+        with RouterClient(found, timeout_s=_TIMEOUT_S, api_key=api_key(os.environ)) as router:
             answer = router.get(f"/admin/explain/{quote(bot, safe='')}")
             document = answer.document() if answer.is_good else None
     except RouterUnavailableError as error:
@@ -48,7 +48,7 @@ def ask_cold_requests(bot: str, url: str | None, place: Place, /) -> Sequence[Ma
     Raises: RouterUnavailableError, CommandError.
     """
     found = router_url(url, place, os.environ)
-    with RouterClient(found, timeout_s=_TIMEOUT_S) as router:
+    with RouterClient(found, timeout_s=_TIMEOUT_S, api_key=api_key(os.environ)) as router:
         answer = router.get(f"/admin/ledger?bot={quote(bot, safe='')}")
         document = answer.document() if answer.is_good else None
     if not isinstance(document, dict):

@@ -9,17 +9,18 @@ https://www.w3.org/TR/trace-context/
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["TRACEPARENT", "TRACESTATE", "is_traceparent", "is_tracestate"]
+__all__ = ["TRACEPARENT", "TRACESTATE", "Context", "is_traceparent", "is_tracestate", "read_traceparent"]
 
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
 
 _PARENT: Final = re.compile(
-    rb"(?!ff)([0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?", re.ASCII
+    rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-[!-~]*)?", re.ASCII
 )
 """Later versions may have more fields at the end."""
+_SAMPLED: Final = 1
 _MEMBER: Final = re.compile(
     rb"[ \t]*(?:"
     rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
@@ -30,10 +31,25 @@ _MEMBER: Final = re.compile(
 _MAX_MEMBERS: Final = 32
 
 
+class Context(NamedTuple):
+    """Whose child a request is."""
+
+    trace_id: int
+    span_id: int
+    is_sampled: bool
+
+
+def read_traceparent(value: bytes, /) -> Context | None:
+    """What the header says; None where it is not one, and then it is as if there were none."""
+    found = _PARENT.fullmatch(value)
+    if found is None or (found[1] == b"00" and found[5] is not None):
+        return None
+    return Context(int(found[2], 16), int(found[3], 16), bool(int(found[4], 16) & _SAMPLED))
+
+
 def is_traceparent(value: bytes, /) -> bool:
     """Whether this is one, of this version of the specification or a later one."""
-    found = _PARENT.fullmatch(value)
-    return found is not None and (found[1] != b"00" or found[2] is None)
+    return read_traceparent(value) is not None
 
 
 def is_tracestate(value: bytes, /) -> bool:

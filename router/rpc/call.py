@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
 from botshard.oip import headers as names
+from botshard.oip.trace_context import TRACEPARENT
 from botshard.rpc.calls import UnaryCall
 from botshard.sharding.errors import ShardingError, TerminalError
 from router.access.principal import Lease
@@ -24,7 +25,6 @@ from router.rpc.statuses import code_of
 from router.table import BotRoute
 from router.telemetry.ledger import ColdStart
 from router.telemetry.telemetry import Look
-from router.telemetry.traceparent import TRACEPARENT
 from router.upstream import Connection
 
 if TYPE_CHECKING:
@@ -38,6 +38,13 @@ _GONE_EARLY_S: Final = 0.01
 """gRPC ends a call at its deadline by itself; one that ends so near to it was not given up."""
 
 log = logging.getLogger("router.rpc")
+
+
+class CallLink(NamedTuple):
+    """Over what a call came, as it is told of it."""
+
+    peer: tuple[str, int] | None
+    scheme: str
 
 
 class BotCall:
@@ -95,7 +102,7 @@ class BotCall:
         self._parts: list[bytes] = []
         self.bot_id = self.tenant = ""
         self.hop = "client"
-        self.link = rpc
+        self.link = CallLink(rpc.peer, front.scheme)
         self.fields: dict[bytes, bytes] = {}
         self.look: Look | None = None
         self.cold: ColdStart | None = None

@@ -15,6 +15,11 @@ __all__ = ["EndedRequest"]
 
 class _Link(Protocol):
     @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        ...
+
+    @property
     def peer(self) -> tuple[str, int] | None:
         """The client's address."""
         ...

@@ -42,6 +42,7 @@ class Ended(NamedTuple):
     status: int
     request_id: str
     client: str
+    scheme: str
     failure: str
     """Why it has no answer of a pool; empty: it has one."""
     stages: Mapping[str, float]
@@ -132,7 +133,7 @@ def _drafts(trace: Trace, ended: Ended, ended_ns: int) -> Iterator[_Draft]:
     attributes = {
         "http.request.method": ended.method,
         "url.path": ended.path,
-        "url.scheme": "http",
+        "url.scheme": ended.scheme,
         "http.response.status_code": ended.status,
         "client.address": ended.client,
         "botshard.bot": ended.bot,

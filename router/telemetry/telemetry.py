@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from botshard.logs import fields
+from botshard.oip.trace_context import TRACEPARENT, read_traceparent
 from router.errors import ClientGoneError, UnknownBotError
 from router.refusals import RefusalLog
 from router.telemetry.busiest import BusiestBots
@@ -20,7 +21,6 @@ from router.telemetry.errors_seen import ErrorsSeen
 from router.telemetry.ledger import ColdRequest, Ledger
 from router.telemetry.otlp import Ended, SpanSink
 from router.telemetry.settings import TelemetrySettings
-from router.telemetry.traceparent import TRACEPARENT, read_traceparent
 from router.telemetry.traces import Trace, Tracing
 
 if TYPE_CHECKING:
@@ -172,6 +172,7 @@ class Telemetry:
             status=request.status,
             request_id=request.request_id.decode(),
             client=request.link.peer[0] if request.link.peer else "",
+            scheme=request.link.scheme,
             failure=cause,
             stages={} if cold is None else cold.stages,
         )

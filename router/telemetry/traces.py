@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random, SystemRandom
 from typing import Final, NamedTuple
 
-from router.telemetry.traceparent import TRACEPARENT, Context, read_traceparent, traceparent_line
+from botshard.oip.trace_context import TRACEPARENT, Context, read_traceparent
 
 __all__ = ["Trace", "Tracing", "Try"]
 
@@ -94,3 +94,8 @@ class Tracing:
 
     def _new_id(self, bits: int) -> int:
         return self._random.getrandbits(bits) or 1
+
+
+def traceparent_line(trace_id: int, span_id: int, /) -> bytes:
+    """The header line of a span that is recorded."""
+    return b"traceparent: 00-%032x-%016x-01\r\n" % (trace_id, span_id)

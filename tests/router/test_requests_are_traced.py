@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from botshard.oip.trace_context import read_traceparent
 from router.settings import Settings
 from router.telemetry.otlp import MissingExtraError, SpanSink
 from router.telemetry.settings import TelemetrySettings
-from router.telemetry.traceparent import read_traceparent
 from tests.router.fleet import Fleet
 from tests.router.otlp_receiver import Receiver, attributes_of, otlp_receiver
 from tests.router.running import running_router
