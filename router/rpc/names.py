@@ -83,7 +83,11 @@ def _past(message: bytes, at: int, kind: int) -> int:
     """Where a field ends that is no text, message or bytes."""
     match kind:
         case 0:
-            return _varint(message, at, _MAX_VARINT_BYTES)[1]
+            # Its value is nobody's business here; bits past the 64th are dropped by those whose business it is.
+            for end in range(at, at + _MAX_VARINT_BYTES):
+                if message[end] < _MORE:
+                    return end + 1
+            raise _malformed("a number is too long")
         case 1:
             return at + 8
         case 5:
