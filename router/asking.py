@@ -19,13 +19,12 @@ from router.client import Client
 from router.cold import Turn
 from router.errors import (
     ConnectError,
-    InvalidAnswerError,
     LostError,
     OverloadedError,
     UnsettledError,
     UpstreamError,
 )
-from router.failures import failure_of, place_of
+from router.failures import failure_of, place_of, says_of_pool
 from router.forwarding import Forwarding
 from router.heads import AnswerHead, ForwardedHead, read_answer_head
 from router.health import outcome_of
@@ -385,9 +384,8 @@ class Asking(Steps):
         """A try came to nothing, or the whole way."""
         if self.pool is not None and isinstance(error, UpstreamError | OverloadedError):
             self.pool.counts.failed_at(*place_of(self.pool, error))
-        if self._has_replica is None and isinstance(error, ConnectError | LostError | InvalidAnswerError):
-            # What had been closed before the request came says nothing: the next connection will.
-            self._has_replica = None if isinstance(error, LostError) and error.stale else False
+        if self._has_replica is None:
+            self._has_replica = says_of_pool(error)
         if isinstance(error, ConnectError):
             self._again(Cause.CONNECT, error)
         elif isinstance(error, LostError):

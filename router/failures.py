@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from router.answers import Hop, Row, Verdict
-from router.errors import ConnectError, CutError, GatewayError, LostError, OverloadedError
+from router.errors import ConnectError, CutError, GatewayError, InvalidAnswerError, LostError, OverloadedError
 from router.pools import PoolState
 
-__all__ = ["failure_of", "place_of"]
+__all__ = ["failure_of", "place_of", "says_of_pool"]
+
+
+def says_of_pool(error: BaseException | None, /) -> bool | None:
+    """What a try that ended so says of its pool: False, no replica is there; None, nothing.
+
+    What had been closed before the request came says nothing: the next connection will.
+    """
+    if isinstance(error, LostError):
+        return None if error.stale else False
+    return False if isinstance(error, ConnectError | InvalidAnswerError) else None
 
 
 def place_of(pool: PoolState, error: Exception, /) -> tuple[Hop, str]:

@@ -94,9 +94,8 @@ class Following:
 
     async def poll(self) -> None:
         """Look once at table and catalog. Never raises for what the store does."""
-        table_came, changed, failure = await self._in_thread(self._look_at_all)
-        if table_came:
-            self._swap_table()
+        changed, failure = await self._in_thread(self._look_at_all)
+        self._swap_table()
         if failure is None:
             self._routes.has_catalog = True
         self._take_bots(changed)
@@ -197,12 +196,11 @@ class Following:
             self._swap_table()
         self._note_refusals()
 
-    def _look_at_all(self) -> tuple[bool, frozenset[BotId], StoreError | None]:
-        table_came = False
+    def _look_at_all(self) -> tuple[frozenset[BotId], StoreError | None]:
         changed: frozenset[BotId] = frozenset()
         failure: StoreError | None = None
         try:
-            table_came = self._table.refresh()
+            self._table.refresh()
         except StoreError as error:
             failure = error
         try:
@@ -216,7 +214,9 @@ class Following:
                     self._taken.append(followed.key)
             except StoreError as error:
                 failure = error
-        return table_came, changed, failure
+            except Exception:  # noqa: BLE001 - what was read of table and catalog must not be lost for it
+                self._log.exception("document cannot be followed", extra=fields(document=followed.key))
+        return changed, failure
 
     async def _in_thread(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from botshard.sharding.routing import PoolRoute
 from router.answers import Verdict, judge
 from router.errors import UpstreamError
+from router.failures import says_of_pool
 from router.heads import read_answer_head
 from router.health import outcome_of
 from router.latencies import Latencies
@@ -181,8 +182,9 @@ class Hedge:
 
     def _acquired(self, pool: PoolState, task: asyncio.Task[Connection]) -> None:
         is_wanted, self._task = self._task is task, None
-        if task.cancelled() or task.exception() is not None:
-            self._drop(False if is_wanted else None)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
+            self._drop(says_of_pool(error) if is_wanted else None)
         elif is_wanted:
             self._ask(task.result())
         else:
@@ -205,7 +207,7 @@ class Hedge:
         if pool is None or connection is None:
             return
         if connection.error is not None:
-            self._drop(False)  # the first try is still waited for
+            self._drop(says_of_pool(connection.error))  # the first try is still waited for
             return
         verdict = judge(connection.status, read_answer_head(connection.headers))
         if verdict is not Verdict.FORWARD or connection.status >= _FAILURES_FROM or not self._hedged.is_waiting:

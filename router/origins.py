@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
@@ -239,4 +240,6 @@ class Origin:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._connections.admit()  # the turn was given to nobody
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(turn)
             raise

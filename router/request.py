@@ -134,6 +134,8 @@ class BotRequest(RequestBody):
         try:
             head = self._head = read_request_head(self.headers, self.fields, front.dropped)
             self.request_id = head.request_id or front.next_id()
+            if head.timeout_s is not None:
+                self._allow(head.timeout_s)
             bot = front.routes.find(self._target.bot)
             if front.gate is not None and self.error is None:
                 # Before anything is kept of the body, and before it is waited for.
@@ -212,6 +214,7 @@ class BotRequest(RequestBody):
         """Go on with what was sent already, by the short way; the request has its head and its body."""
         self._head = read_request_head(self.headers, self.fields, self._front.dropped)
         self._bot, self.request_id, self._lease = bot, request_id, lease
+        self.tenant = "" if lease is None else lease.principal.tenant
         self.began_s, self._has_budget, self._allowed_s = began_s, True, budget_s
         self.deadline_s = began_s + budget_s
         self._make_asking().go_on(pool, connection, sent_s=began_s)
@@ -371,8 +374,6 @@ class BotRequest(RequestBody):
     def _let_go(self) -> None:
         if self._asking is not None:
             self._asking.let_go()
-
-    # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def expire(self) -> None:
         """The time is up."""

@@ -164,7 +164,11 @@ class ShortWay:
         end = data.find(b"\r\n\r\n", cut) + 4
         if len(data) - end != exchange.body_bytes or not _is_plain(exchange):
             return
+        if exchange.body_bytes > self.front.limits.small_body_bytes:
+            return  # it has to be accounted for
         line, (lines, ids) = data[:cut], split_ids(data[cut:end])
+        if line != b"POST %b HTTP/1.1\r\n" % exchange.target:
+            return  # the parser passes over empty lines before it
         if line not in self._lines.found:
             self._lines.keep(line, KnownLine(exchange.bot_id, exchange.path))
         names = {name.lower() for name, _ in ids}

@@ -96,8 +96,11 @@ class RpcServer:
         if self._is_stopping and not self._stopped.done():
             self._core.cancel_all_calls()
 
-    async def stop(self, grace_s: float, /) -> bool:
-        """Take no new call, end streams, answer the rest; whether all were answered within `grace_s`."""
+    async def stop(self, grace_s: float, /, *, on_cut: Callable[[], None] = lambda: None) -> bool:
+        """Take no new call, end streams, answer the rest; whether all were answered within `grace_s`.
+
+        `on_cut` is called before what is left is cut off: the last moment to answer it.
+        """
         if self._thread is None:
             return True
         with self._lock:
@@ -111,6 +114,7 @@ class RpcServer:
                 await asyncio.shield(self._stopped)
         except TimeoutError:
             answered = False
+            on_cut()
             self._core.cancel_all_calls()
             await self._stopped
         self._core.destroy()

@@ -85,7 +85,7 @@ class Gate:
 
         Raises: UnauthorizedError where the key was withdrawn; ForbiddenError; LimitedError.
         """
-        principal = self._still(principal)
+        principal = self.still(principal)
         if Role.INFER not in principal.roles:
             raise ForbiddenError("asking bots needs the role infer")
         if bot is not None and not owned_by(principal, bot):
@@ -109,16 +109,17 @@ class Gate:
 
     def admit_to_listings(self, principal: Principal, /) -> Lease:
         """Let a request in that is about no bot but about all that somebody may see; raises as `admit`."""
-        return self._let_in(self._still(principal), None, None)
+        return self._let_in(self.still(principal), None, None)
 
     def admit_to_administration(self, principal: Principal, /) -> Lease:
         """Let a request in that sees the whole fleet; raises as `admit`."""
-        principal = self._still(principal)
+        principal = self.still(principal)
         if not principal.may_administer:
             raise ForbiddenError("this needs the role admin for all tenants")
         return Lease(principal, None, None, self._clock_s)
 
-    def _still(self, principal: Principal) -> Principal:
+    def still(self, principal: Principal, /) -> Principal:
+        """The principal by what is known now. Raises: UnauthorizedError where the key or the token's was withdrawn."""
         judged_by = principal.judged_by
         if judged_by is self._keys.held:
             return principal

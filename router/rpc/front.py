@@ -11,6 +11,7 @@ from botshard.http1.alarm import Alarm
 from botshard.oip.grpc_schema import SERVICE
 from botshard.rpc.calls import UnaryCall
 from botshard.rpc.server import HandleUnary
+from router.errors import NotReadyError
 from router.front import Front
 from router.rpc.ask import METHODS, Make
 from router.rpc.call import BotCall
@@ -26,12 +27,9 @@ class RpcFront:
         self.front = front
         self.scheme = scheme
         self._in_flight: set[BotCall] = set()
+        self.cut_off = 0
+        """Calls that the router's end has cut off."""
         self._alarm = Alarm(front.way.loop, due=self._due, act=self._expire)
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that are not answered."""
-        return len(self._in_flight)
 
     def handles(self) -> dict[str, HandleUnary]:
         """The methods that go to bots, as what a server calls."""
@@ -56,6 +54,13 @@ class RpcFront:
     def ended(self, call: BotCall, /) -> None:
         """It is not in flight any more."""
         self._in_flight.discard(call)
+
+    def cut(self) -> None:
+        """The time to answer what is in flight is up."""
+        calls = list(self._in_flight)
+        self.cut_off += len(calls)
+        for call in calls:
+            call.failed(NotReadyError("the router is stopping", retry_after_s=1))
 
     def stop(self) -> None:
         """Nothing is in flight any more."""

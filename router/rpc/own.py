@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -135,18 +136,18 @@ class OwnMethods:
         """The status of a service now, and again whenever it is another one."""
         gate = self._front.gate
         principal = None
+        fields = dict(fields_of(call.metadata))
         try:
             request = HealthCheckRequest.FromString(await call.read() or b"")
             if gate is not None and not self._is_own(request):
-                lease = gate.admit_to_listings(gate.who(dict(fields_of(call.metadata))))
+                lease = gate.admit_to_listings(gate.who(fields))
                 principal = lease.principal
                 lease.give_back()
         except DecodeError:
             call.fail(Code.INVALID_ARGUMENT, "the message is not a HealthCheckRequest")
             return
         except ShardingError as error:
-            problem = problem_of(error)
-            call.fail(code_of(problem.status), str(error), trailing_of(problem.headers))
+            _refuse(call, error)
             return
         self._watching += 1
         self._unwatched.clear()
@@ -154,6 +155,8 @@ class OwnMethods:
             told = None
             while True:
                 is_ending = self._ending.is_set()
+                if gate is not None and principal is not None:
+                    principal = gate.still(principal) if monotonic() < principal.until_s else gate.who(fields)
                 status = self._status(request, principal)
                 if status != told:
                     await call.write(HealthCheckResponse(status=status).SerializeToString())
@@ -161,6 +164,8 @@ class OwnMethods:
                 if is_ending:
                     return
                 await _within(_LOOK_S, self._ending)
+        except ShardingError as error:
+            _refuse(call, error)
         finally:
             self._watching -= 1
             if not self._watching:
@@ -178,3 +183,8 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
+
+
+def _refuse(call: StreamCall, error: ShardingError) -> None:
+    problem = problem_of(error)
+    call.fail(code_of(problem.status), str(error), trailing_of(problem.headers))

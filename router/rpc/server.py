@@ -62,6 +62,6 @@ class RouterRpcServer:
     async def stop(self, grace_s: float, /) -> int:
         """Take no new call, answer what is in flight; how many calls were cut off after `grace_s`."""
         await self._own.end()
-        in_flight = self._calls.in_flight if not await self._server.stop(grace_s) else 0
+        await self._server.stop(grace_s, on_cut=self._calls.cut)
         self._calls.stop()
-        return in_flight
+        return self._calls.cut_off

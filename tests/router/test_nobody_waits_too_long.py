@@ -10,7 +10,7 @@ import pytest
 from router.limits import Limits
 from tests.router.fleet import SLEEPY, Fleet
 from tests.router.running import running_router
-from tests.router.upstreams import Call, infer_answer, upstream
+from tests.router.upstreams import Call, Upstream, infer_answer, upstream
 from tests.waiting import aeventually
 
 
@@ -45,6 +45,49 @@ async def test_the_shorter_deadline_ends_the_request(fleet: Fleet, group_s: floa
     assert wanted_s - 0.01 <= took_s < wanted_s + 0.5
     assert "not answered within" in response.json()["error"]
     assert (outstanding, deadlines) == ([0], 1)
+
+
+async def test_a_client_that_has_no_time_does_not_wait_for_a_place(fleet: Fleet) -> None:
+    """A bot without a pool gets a moment until it has one, but no longer than its client has."""
+    fleet.publish_bots("homeless", key=SLEEPY)
+    async with upstream(_never) as server:
+        fleet.publish_table(server.url)
+        async with running_router(fleet) as router:
+            started_s = time.monotonic()
+            response = await router.infer("homeless", b"{}", x_request_timeout="0.2")
+            took_s = time.monotonic() - started_s
+    assert response.status_code == 504
+    assert 0.19 <= took_s < 1.5
+
+
+async def test_who_waits_no_more_takes_no_place_among_those_that_wait(fleet: Fleet) -> None:
+    """Requests whose time ends while they wait for a connection make room for others."""
+    may_answer = asyncio.Event()
+
+    async def answer(call: Call) -> None:
+        await may_answer.wait()
+        await call.write(infer_answer("bot"))
+
+    fleet.publish_bots("bot")
+    async with upstream(answer) as server:
+        fleet.publish_table(server.url)
+        limits = Limits(max_connections_per_pool=1, max_waiting_per_pool=2)
+        async with running_router(fleet, limits=limits) as router:
+            first = asyncio.create_task(router.infer("bot", b"{}"))
+            await asyncio.wait_for(_asked(server), 5)
+            late = [router.infer("bot", b"{}", x_request_timeout="0.1") for _ in range(2)]
+            assert {answer.status_code for answer in await asyncio.gather(*late)} == {504}
+            patient = [asyncio.create_task(router.infer("bot", b"{}")) for _ in range(2)]
+            await asyncio.sleep(0)
+            may_answer.set()
+            assert [answer.status_code for answer in await asyncio.gather(first, *patient)] == [200] * 3
+
+
+async def _asked(server: Upstream) -> None:
+    async def checked() -> bool:
+        return bool(server.calls)
+
+    await aeventually(checked)
 
 
 async def test_a_pool_that_may_be_at_zero_is_waited_for(fleet: Fleet) -> None:

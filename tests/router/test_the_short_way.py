@@ -128,6 +128,26 @@ async def test_each_time_is_as_the_first(fleet: Fleet, data: bytes) -> None:
     assert short == (_SAME - 2 if data in USUAL.values() else 0)
 
 
+async def test_an_empty_line_before_a_request_is_no_part_of_it(fleet: Fleet) -> None:
+    """Parsers pass over it; what follows is another bot's request all the same."""
+    async with (
+        serving(fleet, infer_answer("bot"), bots=("alpha", "beta")) as (router, server),
+        connected(router.port) as client,
+    ):
+        for bot in ("alpha", "beta", "alpha", "beta", "beta", "alpha", "beta"):
+            assert (await ask(client, b"\r\n" + request(path=f"/v2/models/{bot}/infer"))).status == 200
+            assert server.calls[-1].path == f"/v2/models/{bot}/infer"
+        assert taken(router) == 0
+
+
+async def test_bodies_that_are_accounted_for_go_the_long_way(fleet: Fleet) -> None:
+    """What is held of them has a bound for all requests together."""
+    async with serving(fleet, infer_answer("bot")) as (router, _), connected(router.port) as client:
+        for _ in range(_SAME):
+            assert (await ask(client, request(body=b"x" * 70_000))).status == 200
+        assert taken(router) == 0
+
+
 async def test_every_request_has_an_id_and_a_trace_of_its_own(fleet: Fleet) -> None:
     """Ids that the client gives go to the pool and back, whatever they are; where it gives none, each gets another."""
     async with serving(fleet, infer_answer("bot")) as (router, server), connected(router.port) as client:
