@@ -222,7 +222,7 @@ class Asking(Steps):
         fresh = attempts is not None and attempts.needs_fresh_connection
         connection = None if fresh else pool.origin.idle()
         if connection is None:
-            self.wait(pool.origin.acquire(fresh=fresh), self._ask)
+            self.wait(pool.origin.acquire(fresh=fresh, within_s=self._client.left_s), self._ask)
         else:
             self._ask(connection)
 

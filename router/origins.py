@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
@@ -14,6 +15,7 @@ from botshard.sharding.routing import PoolRoute
 from router.connections import Connections, Place
 from router.errors import OverloadedError
 from router.limits import Limits
+from router.turns_given import TurnsGiven
 from router.upstream import Connection
 
 __all__ = ["Address", "Origin"]
@@ -102,6 +104,7 @@ class Origin:
         "_max_rest_s",
         "_max_waiting",
         "_pool",
+        "_turns",
         "_waiting",
         "address",
         "busy_count",
@@ -116,6 +119,7 @@ class Origin:
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turns = TurnsGiven()
         self.busy_count = 0
         """Connections that the pool's requests have, or that are opened for them."""
 
@@ -166,10 +170,10 @@ class Origin:
         self.busy_count -= 1
         self._connections.idle.appendleft(connection)
 
-    async def acquire(self, *, fresh: bool = False) -> Connection:
+    async def acquire(self, *, fresh: bool = False, within_s: float = math.inf) -> Connection:
         """A connection to use; `fresh`: one that was never used before.
 
-        Raises: ConnectError, OverloadedError.
+        Raises: ConnectError; OverloadedError, also where it would hardly come `within_s`.
         """
         connections = self._connections
         has_waited = not self._waiting and not (connections.queue and connections.is_full)
@@ -184,7 +188,7 @@ class Origin:
                     connections.make_room()
                 if not connections.is_full:
                     return await self._open()
-            await self._wait_for_room(in_front=has_waited)
+            await self._wait_for_room(in_front=has_waited, within_s=within_s)
             has_waited = True
 
     def release(self, connection: Connection, /) -> None:
@@ -208,6 +212,7 @@ class Origin:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
+                self._turns.given(self._loop.time(), others_wait=bool(self._waiting))
                 return True
         return False
 
@@ -223,10 +228,16 @@ class Origin:
                 self._connections.admit()
         return connection
 
-    async def _wait_for_room(self, *, in_front: bool) -> None:
+    async def _wait_for_room(self, *, in_front: bool, within_s: float) -> None:
         if len(self._waiting) >= self._max_waiting:
             raise OverloadedError(
                 f"pool {self._pool}: {len(self._waiting)} requests wait for a connection already", retry_after_s=1
+            )
+        late_s = 0.0 if in_front else self._turns.late_by_s(len(self._waiting), within_s)
+        if late_s:
+            raise OverloadedError(
+                f"pool {self._pool}: with {len(self._waiting)} requests that wait the turn would come too late",
+                retry_after_s=max(1, math.ceil(late_s)),
             )
         turn = self._loop.create_future()
         if not self._waiting and self not in self._connections.queue:
