@@ -134,11 +134,13 @@ def read_cold_start(marks: Marks, timing: bytes, head_s: float, /) -> ColdStart 
     fetch_s, load_s, wait_s = told.get(b"fetch", 0.0), told.get(b"load", 0.0), told.get(b"wait", 0.0)
     here_s = told.get(b"all", 0.0)
     network_s = max(away_s - here_s, 0.0)
-    if told and told.get(b"up", away_s) < away_s:
+    is_new = bool(told) and told.get(b"up", away_s) < away_s
+    if is_new:
         # What has just begun reads table and catalog first; that is the end of its start.
         wake_s, network_s, here_s = wake_s + network_s + wait_s, 0.0, here_s - wait_s
         wait_s = 0.0
-    if wake_s < _WOKEN_S and not (fetch_s or load_s or wait_s):
+    has_woken = is_new or wake_s >= _WOKEN_S
+    if not has_woken and not (fetch_s or load_s or wait_s):
         return None
     predict_s = told.get(b"pre", 0.0) + told.get(b"predict", 0.0) + told.get(b"post", 0.0)
     stages = {
@@ -151,7 +153,7 @@ def read_cold_start(marks: Marks, timing: bytes, head_s: float, /) -> ColdStart 
         "predict": predict_s,
         "network": network_s,
     }
-    return ColdStart(_POOL if wake_s >= _WOKEN_S else _BOT, stages)
+    return ColdStart(_POOL if has_woken else _BOT, stages)
 
 
 def tell_cold_start(marks: Marks, lines: list[bytes], head_s: float, /, *, tells_all: bool) -> ColdStart | None:

@@ -72,7 +72,7 @@ def test_the_stages_of_a_cold_start_are_its_wall_time(tmp_path: Path) -> None:
     assert sum(stages.values()) == pytest.approx(took_s, abs=_GRAIN_S, rel=0.01)
     assert took_s <= first.took_s + _GRAIN_S
     assert min(stages.values()) >= 0
-    assert stages["wake"] > 0.05
+    assert stages["wake"] > 0.005  # a fork and a catalog, at least
     assert stages["fetch"] > 0
     assert stages["load"] > 0
     parts = _milliseconds(first.headers["server-timing"])
