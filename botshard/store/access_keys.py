@@ -24,11 +24,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from botshard.sharding.errors import InvalidDocumentError, Problem
+from botshard.sharding.errors import Problem
 from botshard.sharding.ids import TenantId, check_tenant_id
 from botshard.sharding.reading import Reader, parse_json
 from botshard.store.base import ObjectStore
-from botshard.store.documents import change_document, read_document
+from botshard.store.documents import change_document, checked, read_document
 from botshard.store.layout import ACCESS_KEYS
 
 __all__ = [
@@ -231,11 +231,11 @@ def change_keys(store: ObjectStore, edit: Callable[[AccessKeys], AccessKeys], /)
 
     Raises: InvalidDocumentError, also where `edit` made what nobody would accept; StoreError; what `edit` raises.
     """
-
-    def encode(keys: AccessKeys) -> bytes:
-        data = encode_keys(keys)
-        if decode_keys(data) != keys:
-            raise InvalidDocumentError(ACCESS_KEYS, [Problem("", "other keys", "the keys that were written")])
-        return data
-
-    return change_document(store, ACCESS_KEYS, edit, decode=decode_keys, encode=encode, empty=AccessKeys())
+    return change_document(
+        store,
+        ACCESS_KEYS,
+        edit,
+        decode=decode_keys,
+        encode=checked(ACCESS_KEYS, encode_keys, decode_keys),
+        empty=AccessKeys(),
+    )

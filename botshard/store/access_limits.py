@@ -18,12 +18,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from botshard.sharding.errors import InvalidDocumentError, Problem
+from botshard.sharding.errors import Problem
 from botshard.sharding.ids import BotId, TenantId, check_bot_id
 from botshard.sharding.reading import Reader, parse_json
 from botshard.store.access_keys import EVERY_TENANT, check_key_tenant
 from botshard.store.base import ObjectStore
-from botshard.store.documents import change_document, read_document
+from botshard.store.documents import change_document, checked, read_document
 from botshard.store.layout import ACCESS_LIMITS
 
 __all__ = [
@@ -178,14 +178,15 @@ def change_limits(store: ObjectStore, edit: Callable[[AccessLimits], AccessLimit
     Raises: InvalidDocumentError, also where `edit` made what nobody would accept; StoreError; what `edit` raises.
     """
 
-    def encode(limits: AccessLimits) -> bytes:
-        data = encode_limits(limits)
-        if decode_limits(data) != limits:
-            raise InvalidDocumentError(ACCESS_LIMITS, [Problem("", "other limits", "the limits that were written")])
-        return data
-
     def numbered(before: AccessLimits) -> AccessLimits:
         after = edit(before)
         return before if after == before else replace(after, revision=before.revision + 1)
 
-    return change_document(store, ACCESS_LIMITS, numbered, decode=decode_limits, encode=encode, empty=AccessLimits())
+    return change_document(
+        store,
+        ACCESS_LIMITS,
+        numbered,
+        decode=decode_limits,
+        encode=checked(ACCESS_LIMITS, encode_limits, decode_limits),
+        empty=AccessLimits(),
+    )

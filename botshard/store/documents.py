@@ -1,7 +1,7 @@
 """One document of the store that people change and processes follow: changed by compare-and-swap, followed by polls.
 
 What an operator's documents have in common is here; what is in them is said where they are (`access_keys`,
-`access_limits`).
+`access_limits`, `intents`).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from botshard.sharding.errors import InvalidDocumentError
+from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError
 
-__all__ = ["DocumentFollower", "change_document", "read_document"]
+__all__ = ["DocumentFollower", "change_document", "checked", "read_document"]
 
 T = TypeVar("T")
 
@@ -60,6 +60,18 @@ def change_document(
         else:
             return after
     raise AssertionError  # the last try returns or raises
+
+
+def checked(key: str, encode: Callable[[T], bytes], decode: Callable[[bytes], T], /) -> Callable[[T], bytes]:
+    """`encode` for `change_document`, which then writes nothing that would be refused, or read as something else."""
+
+    def encode_checked(value: T) -> bytes:
+        data = encode(value)
+        if decode(data) != value:
+            raise InvalidDocumentError(key, [Problem("", "something else", "what was to be written")])
+        return data
+
+    return encode_checked
 
 
 class DocumentFollower(Generic[T]):

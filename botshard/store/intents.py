@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from botshard.sharding.errors import InvalidDocumentError, Problem
 from botshard.sharding.ids import FamilyId, PoolName, check_pool_name
 from botshard.sharding.reading import Reader, parse_json
-from botshard.store.base import ObjectNotFoundError, ObjectStore, PreconditionFailedError
+from botshard.store.base import ObjectNotFoundError, ObjectStore
+from botshard.store.documents import change_document, read_document
 from botshard.store.layout import CONTROLLER_INTENTS
 
 __all__ = [
@@ -33,7 +34,6 @@ __all__ = [
 INTENTS_FORMAT = "botshard.intents/v1"
 MOST_POOLS = 1000
 """Pools a family may be asked to have: more is a slip of the pen."""
-_MOST_TRIES = 20
 _MAX_FAMILY_CHARS = 21
 
 
@@ -102,7 +102,8 @@ def _read_pools(reader: Reader, field: str) -> tuple[PoolName, ...]:
 
 def read_intents(store: ObjectStore, /) -> Intents:
     """What is asked for now. Raises: InvalidDocumentError, StoreError."""
-    return _read(store)[0]
+    found = read_document(store, CONTROLLER_INTENTS, decode_intents)
+    return Intents() if found is None else found[0]
 
 
 def change_intents(store: ObjectStore, edit: Callable[[Intents], Intents], /) -> Intents:
@@ -110,27 +111,9 @@ def change_intents(store: ObjectStore, edit: Callable[[Intents], Intents], /) ->
 
     Raises: InvalidDocumentError, StoreError; PreconditionFailedError after many tries; whatever `edit` raises.
     """
-    for tries_left in reversed(range(_MOST_TRIES)):
-        before, etag = _read(store)
-        after = edit(before)
-        if after == before:
-            return before
-        try:
-            store.put_if(CONTROLLER_INTENTS, encode_intents(after), etag=etag)
-        except PreconditionFailedError:
-            if not tries_left:
-                raise
-        else:
-            return after
-    raise AssertionError  # the last try returns or raises
-
-
-def _read(store: ObjectStore) -> tuple[Intents, str | None]:
-    try:
-        blob = store.get(CONTROLLER_INTENTS)
-    except ObjectNotFoundError:
-        return Intents(), None
-    return decode_intents(blob.data), blob.etag
+    return change_document(
+        store, CONTROLLER_INTENTS, edit, decode=decode_intents, encode=encode_intents, empty=Intents()
+    )
 
 
 class IntentFollower:
