@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
@@ -15,8 +13,8 @@ from botshard.oip import headers as names
 from botshard.oip.grpc_schema import SERVICE, DecodeError, message_class
 from botshard.oip.metadata import EXTENSIONS, IndexEntry, repository_index
 from botshard.rpc.calls import StreamCall, UnaryCall
-from botshard.rpc.codes import Code
 from botshard.rpc.server import HandleUnary
+from botshard.rpc.watching import HEALTH, Watching
 from botshard.sharding.errors import ShardingError
 from botshard.sharding.ids import BotId
 from router.access.principal import Principal, owned_by
@@ -28,11 +26,7 @@ from router.rpc.statuses import code_of
 
 __all__ = ["HEALTH", "OwnMethods"]
 
-HEALTH: Final = "grpc.health.v1.Health"
 _NAME: Final = "botshard-router"
-_LOOK_S: Final = 0.25
-_ENDING_S: Final = 1.0
-"""How long those who watch may take to be told that the server ends."""
 _SERVING: Final = HealthCheckResponse.SERVING
 _NOT_SERVING: Final = HealthCheckResponse.NOT_SERVING
 
@@ -44,10 +38,7 @@ class OwnMethods:
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        self._ending = asyncio.Event()
-        self._watching = 0
-        self._unwatched = asyncio.Event()
-        self._unwatched.set()
+        self._watching = Watching()
 
     def handles(self) -> dict[str, HandleUnary]:
         """Methods with one answer, as what a server calls."""
@@ -111,7 +102,7 @@ class OwnMethods:
 
     @property
     def _is_ready(self) -> bool:
-        return self._front.routes.ready and not self._ending.is_set()
+        return self._front.routes.ready and not self._watching.is_ending
 
     @staticmethod
     def _is_own(request: Any) -> bool:
@@ -135,56 +126,28 @@ class OwnMethods:
     async def watch(self, call: StreamCall, /) -> None:
         """The status of a service now, and again whenever it is another one."""
         gate = self._front.gate
-        principal = None
         fields = dict(fields_of(call.metadata))
+        principal: Principal | None = None
+
+        def status() -> Any:
+            nonlocal principal
+            if gate is not None and principal is not None:
+                principal = gate.still(principal) if monotonic() < principal.until_s else gate.who(fields)
+            return self._status(request, principal)
+
         try:
-            request = HealthCheckRequest.FromString(await call.read() or b"")
+            request = await self._watching.asked(call)
+            if request is None:
+                return
             if gate is not None and not self._is_own(request):
                 lease = gate.admit_to_listings(gate.who(fields))
                 principal = lease.principal
                 lease.give_back()
-        except DecodeError:
-            call.fail(Code.INVALID_ARGUMENT, "the message is not a HealthCheckRequest")
-            return
+            await self._watching.watch(call, status)
         except ShardingError as error:
-            _refuse(call, error)
-            return
-        self._watching += 1
-        self._unwatched.clear()
-        try:
-            told = None
-            while True:
-                is_ending = self._ending.is_set()
-                if gate is not None and principal is not None:
-                    principal = gate.still(principal) if monotonic() < principal.until_s else gate.who(fields)
-                status = self._status(request, principal)
-                if status != told:
-                    await call.write(HealthCheckResponse(status=status).SerializeToString())
-                    told = status
-                if is_ending:
-                    return
-                await _within(_LOOK_S, self._ending)
-        except ShardingError as error:
-            _refuse(call, error)
-        finally:
-            self._watching -= 1
-            if not self._watching:
-                self._unwatched.set()
+            problem = problem_of(error)
+            call.fail(code_of(problem.status), str(error), trailing_of(problem.headers))
 
     async def end(self) -> None:
         """Nothing serves from now on; those who watch are told, and their streams end."""
-        self._ending.set()
-        await _within(_ENDING_S, self._unwatched)
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Until the event, but no longer."""
-    # Not wait_for: before Python 3.12 it loses a cancellation that comes together with what it waits for.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-
-
-def _refuse(call: StreamCall, error: ShardingError) -> None:
-    problem = problem_of(error)
-    call.fail(code_of(problem.status), str(error), trailing_of(problem.headers))
+        await self._watching.end()
