@@ -9,9 +9,10 @@ from itertools import count
 
 import h11
 
+from fuzz.mutilation import mutilated
 from fuzz.router_pool import TAG, answer_body
 
-__all__ = ["BOTS", "Conversation", "mutilated"]
+__all__ = ["BOTS", "Conversation"]
 
 BOTS = tuple(f"bot-{number}" for number in range(8))
 _TAGS = count(1)
@@ -52,25 +53,6 @@ def request_of(form: str, tag: bytes, chance: random.Random) -> tuple[bytes, int
         lines.append(b"Content-Length: %d" % len(body))
         sent = body
     return b"\r\n".join([b"POST %b HTTP/1.1" % path, *lines, b"", sent]), len(body)
-
-
-def mutilated(data: bytes, chance: random.Random) -> bytes:
-    """The same, changed in up to four places."""
-    changed = bytearray(data)
-    for _ in range(chance.choice((1, 1, 1, 2, 4))):
-        at = chance.randrange(len(changed) + 1)
-        match chance.randrange(5):
-            case 0:
-                changed[at : at + 1] = bytes([chance.randrange(256)])
-            case 1:
-                del changed[at : at + chance.randrange(8)]
-            case 2:
-                changed[at:at] = chance.choice(_PIECES)
-            case 3:
-                changed[at:at] = data[: chance.randrange(len(data))]
-            case _:
-                changed += data
-    return bytes(changed)
 
 
 class Conversation:
@@ -137,7 +119,9 @@ class Conversation:
         data, _ = request_of(self._chance.choice(_FORMS), b"wrong-%d" % next(_TAGS), self._chance)
         self.counts["mutilated"] += 1
         try:
-            writer.write(mutilated(data, self._chance))
+            others, times = (data,), (1, 1, 1, 2, 4)
+            wrong = mutilated(data, self._chance, pieces=_PIECES, others=others, most_bytes=len(data), times=times)
+            writer.write(wrong)
             writer.write_eof()
             await reader.read()
         except ConnectionError:

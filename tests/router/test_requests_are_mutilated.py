@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from fuzz.mutilation import mutilated
 from tests.router.fleet import Fleet
 from tests.router.running import running_router
 from tests.router.test_odd_cases import POOLS, RIGHT, WRONG
@@ -31,23 +32,9 @@ PIECES = (
 )
 
 
-def mutilated(data: bytes, chance: random.Random) -> bytes:
+def broken(data: bytes, chance: random.Random) -> bytes:
     """The same, changed in up to four places."""
-    changed = bytearray(data)
-    for _ in range(chance.choice((0, 1, 1, 2, 4))):
-        at = chance.randrange(len(changed) + 1)
-        match chance.randrange(5):
-            case 0:
-                changed[at : at + 1] = bytes([chance.randrange(256)])
-            case 1:
-                del changed[at : at + chance.randrange(8)]
-            case 2:
-                changed[at:at] = chance.choice(PIECES)
-            case 3:
-                changed[at:at] = chance.choice(REQUESTS)[: chance.randrange(60)]
-            case _:
-                changed += chance.choice(REQUESTS)
-    return bytes(changed)
+    return mutilated(data, chance, pieces=PIECES, others=REQUESTS, most_bytes=60, times=(0, 1, 1, 2, 4))
 
 
 async def _speak(port: int, data: bytes, chance: random.Random) -> None:
@@ -74,7 +61,7 @@ async def test_nothing_of_it_stays(fleet: Fleet, caplog: pytest.LogCaptureFixtur
 
     async def answer(call: Call) -> None:
         sent = chance.choice(ANSWERS)
-        await call.write(mutilated(sent, chance) if chance.random() < 0.2 else sent)
+        await call.write(broken(sent, chance) if chance.random() < 0.2 else sent)
         if chance.random() < 0.3 or (b"length" not in sent and b"chunked" not in sent):
             call.close()
 
@@ -83,7 +70,7 @@ async def test_nothing_of_it_stays(fleet: Fleet, caplog: pytest.LogCaptureFixtur
         fleet.publish_table(server.url, request_timeout_s=1.0)
         async with running_router(fleet) as router:
             for _ in range(CONNECTIONS // AT_ONCE):
-                sent = [mutilated(chance.choice(REQUESTS), chance) for _ in range(AT_ONCE)]
+                sent = [broken(chance.choice(REQUESTS), chance) for _ in range(AT_ONCE)]
                 await asyncio.gather(*(_speak(router.port, data, chance) for data in sent))
 
             async def is_idle() -> bool:
