@@ -162,17 +162,20 @@ class ShortWay:
             return
         cut = data.find(b"\r\n") + 2
         end = data.find(b"\r\n\r\n", cut) + 4
-        if len(data) - end != exchange.body_bytes or not _is_plain(exchange):
+        if len(data) - end != exchange.body_bytes:
+            return
+        line, (lines, ids) = data[:cut], split_ids(data[cut:end])
+        is_new, is_due = line not in self._lines.found, self._fields.is_due(lines)
+        if not (is_new or is_due) or not _is_plain(exchange):
             return
         if exchange.body_bytes > self.front.limits.small_body_bytes:
             return  # it has to be accounted for
-        line, (lines, ids) = data[:cut], split_ids(data[cut:end])
         if line != b"POST %b HTTP/1.1\r\n" % exchange.target:
             return  # the parser passes over empty lines before it
-        if line not in self._lines.found:
+        if is_new:
             self._lines.keep(line, KnownLine(exchange.bot_id, exchange.path))
         names = {name.lower() for name, _ in ids}
-        if len(names) == len(ids) and self._fields.is_due(lines):
+        if len(names) == len(ids) and is_due:
             headers = [(name, value) for name, value in exchange.headers if name not in names]
             if any(name in _TRACE for name, _ in headers):
                 return  # what is left of a trace cannot be read without the rest
